@@ -1,0 +1,153 @@
+import type { WebSocketLikeConstructor } from '@supabase/supabase-js'
+import { createClient } from '@supabase/supabase-js'
+import { z } from 'zod'
+import type { Attendee, JobRef } from './message.ts'
+import { pause } from './time.ts'
+
+/** A call of a database function failed. `code` is Postgres's or PostgREST's, '' when no answer came. */
+export class DatabaseError extends Error {
+  override name = 'DatabaseError'
+  readonly code: string
+
+  constructor(call: string, code: string, message: string) {
+    super(`database function ${call}: ${message}${code ? ` (${code})` : ''}`)
+    this.code = code
+  }
+
+  /** Whether the same call may succeed a moment later: no answer, overload, a conflict with another transaction. */
+  get passing(): boolean {
+    return /^(|5\d\d|08...|40001|40P01|53...|55P03|57...|PGRST00[0-3])$/.test(this.code)
+  }
+}
+
+const id = z.string()
+const jobRef = z.object({ event_id: id, user_id: id, version: z.number() })
+
+const pageAnswer = z.object({ token: z.string(), jobs: z.array(jobRef), left: z.number() })
+
+const task = jobRef.extend({
+  action: z.enum(['index', 'erase', 'none']),
+  photo: z.string().nullable(),
+  faces: z.array(z.string()).nullable(),
+  keep: z.string().nullable(),
+  list: z.boolean(),
+})
+const beginAnswer = z.object({
+  jobs: z.array(task),
+  pace: z.object({ first_ms: z.number(), every_ms: z.number() }),
+})
+
+/** What one attendee needs now; see `indexing_begin` in supabase/migrations for each field. */
+export type Task = z.output<typeof task>
+export type Page = z.output<typeof pageAnswer>
+
+/** What came of one attendee; see `indexing_finish` in supabase/migrations for each field. */
+export interface Result extends Attendee {
+  outcome: 'indexed' | 'erased' | 'skipped' | 'failed' | 'retry' | 'later' | 'unclear'
+  photo: string | null
+  face_id: string | null
+  faces: string[]
+  certain: boolean
+  reason: string | null
+  error: string | null
+  calls: number
+}
+
+const next = jobRef.extend({ next: z.enum(['ended', 'retry', 'later', 'again', 'lost']) })
+export type Next = z.output<typeof next>
+
+export interface CollectionResult {
+  event_id: string
+  result: 'created' | 'exists' | 'deleted' | 'failed'
+  error?: string
+}
+
+export interface DeadLetter {
+  message_id: string
+  body: string
+  /** SQS's own attributes of the message. */
+  attributes: Record<string, string | undefined>
+  problem: string
+}
+
+/** No call that was under way when its maker gave up can still land after this. */
+export const QUIET_SECONDS = 30
+
+const CALL_TIMEOUT_MS = 10_000 // above the API's statement timeout of 8 s
+const RETRY_AFTER_MS = [100, 400, 1000]
+
+/**
+ * The database functions, each an atomic step of its own, called as `service_role`.
+ * Each is safe to call twice: a call that got no answer is tried again, up to three times within about 1.5 s and the time
+ * that the calls themselves take. All throw {@link DatabaseError}.
+ */
+export function connectDatabase(url: string, serviceRoleKey: string) {
+  const client = createClient(url, serviceRoleKey, {
+    auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    // Node 20 has no WebSocket, without which the client refuses to be made. Realtime is not used here.
+    realtime: { transport: class {} as unknown as WebSocketLikeConstructor },
+    global: {
+      fetch: (input, init) => fetch(input, { ...init, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) }),
+    },
+  })
+
+  async function call<T>(name: string, args: object, answer: z.ZodType<T>): Promise<T> {
+    for (let attempt = 0; ; attempt++) {
+      const { data, error, status } = await client.rpc(name, args)
+      if (!error) return answer.parse(data)
+      const failure = new DatabaseError(name, error.code || (status ? String(status) : ''), error.message)
+      const wait = RETRY_AFTER_MS[attempt]
+      if (!failure.passing || wait === undefined) throw failure
+      await pause(wait * (0.5 + Math.random()))
+    }
+  }
+
+  return {
+    claim: (windowMinutes: number) =>
+      call('indexing_claim', { window_minutes: windowMinutes }, z.object({ events: z.array(id) })),
+
+    absorb: (page: number) =>
+      call('indexing_absorb', { page }, z.object({ changes: z.number(), jobs: z.number() })),
+
+    expand: (page: number) =>
+      call('indexing_expand', { page }, z.object({ jobs: z.number(), more: z.boolean() })),
+
+    collections: () =>
+      call('indexing_collections', {}, z.object({ create: z.array(id), delete: z.array(id) })),
+
+    /** Returns how each run's collection stands now: an event may have been deleted while its collection was made. */
+    collectionsDone: (results: CollectionResult[]) =>
+      call(
+        'indexing_collections_done',
+        { results, quiet_seconds: QUIET_SECONDS * 4 },
+        z.record(id, z.enum(['missing', 'ready', 'closing', 'closing_again', 'deleted'])),
+      ),
+
+    nextPage: (page: number, inFlight: number, sent: string | null = null, unsent: Attendee[] = []) =>
+      call('indexing_next_page', { page, in_flight: inFlight, sent, unsent }, pageAnswer),
+
+    begin: (messages: JobRef[], token: string, leaseSeconds: number, tps: number) =>
+      call('indexing_begin', { messages, token, lease_seconds: leaseSeconds, tps }, beginAnswer),
+
+    finish: (token: string, results: Result[], throttled: boolean, tps: number) =>
+      call(
+        'indexing_finish',
+        { token, results, throttled, quiet_seconds: QUIET_SECONDS, tps },
+        z.array(next),
+      ),
+
+    bury: (letters: JobRef[]) =>
+      call('indexing_bury', { letters }, z.object({ failed: z.number(), requeued: z.number() })),
+
+    keepDeadLetters: (letters: DeadLetter[]) => call('indexing_keep_dead_letters', { letters }, z.number()),
+
+    sweep: (lostAfterSeconds: number) =>
+      call(
+        'indexing_sweep',
+        { lost_after_seconds: lostAfterSeconds },
+        z.object({ jobs: z.number(), failed: z.number() }),
+      ),
+  }
+}
+
+export type Database = ReturnType<typeof connectDatabase>

@@ -1,0 +1,77 @@
+import { z } from 'zod'
+
+/** Thrown when a function cannot start: its message names every setting that is missing or malformed. */
+export class SettingsError extends Error {
+  override name = 'SettingsError'
+}
+
+const missing = (what: string) => ({
+  error: (issue: { input?: unknown }) =>
+    issue.input === undefined ? `is missing: ${what}` : `is not ${what}`,
+})
+
+const number = (what: string, min: number, max: number) =>
+  z
+    .string()
+    .refine((text) => text.trim() !== '' && Number(text) >= min && Number(text) <= max, {
+      error: `is not ${what}`,
+    })
+    .transform(Number)
+
+const schema = z
+  .object({
+    SUPABASE_URL: z.url({ protocol: /^https?$/, ...missing('the URL of the Supabase project') }),
+    SUPABASE_SERVICE_ROLE_KEY: z.string().min(1, 'is empty').optional(),
+    SUPABASE_SERVICE_ROLE_KEY_PARAMETER: z
+      .string()
+      .startsWith('/', "is not an SSM parameter's path")
+      .optional(),
+    S3_BUCKET_NAME: z
+      .string(missing('the bucket of the profile photos'))
+      .min(3, 'is not the name of a bucket'),
+    AWS_REGION: z.string(missing('the AWS region')).min(1, 'is empty'),
+    WORK_QUEUE_URL: z.url(missing('the URL of the work queue')),
+    // Rekognition's rule for a CollectionId, less the 36 characters of the event's id.
+    COLLECTION_PREFIX: z
+      .string()
+      .regex(/^[a-zA-Z0-9_.-]{0,219}$/, 'is not up to 219 letters, digits, and _ . -')
+      .default('memento_event_'),
+    INDEX_FACES_TPS: number('a number of calls a second from 0.1 to 10000', 0.1, 10_000).default(5),
+    MAX_RECEIVE_COUNT: number('a number of receives from 1 to 1000', 1, 1000).default(5),
+  })
+  .refine((all) => all.SUPABASE_SERVICE_ROLE_KEY ?? all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER, {
+    path: ['SUPABASE_SERVICE_ROLE_KEY_PARAMETER'],
+    error:
+      "is missing: the SSM parameter that holds the project's service role key (or SUPABASE_SERVICE_ROLE_KEY itself)",
+  })
+  .transform((all) => ({
+    supabaseUrl: all.SUPABASE_URL,
+    /** The key itself, or else the path of the SSM parameter that holds it. */
+    serviceRoleKey: all.SUPABASE_SERVICE_ROLE_KEY,
+    serviceRoleKeyParameter: all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER,
+    photoBucket: all.S3_BUCKET_NAME,
+    region: all.AWS_REGION,
+    workQueueUrl: all.WORK_QUEUE_URL,
+    collectionPrefix: all.COLLECTION_PREFIX,
+    /** IndexFaces calls a second that the account allows in this region. */
+    indexFacesTps: all.INDEX_FACES_TPS,
+    /** Receives after which the work queue moves a message to the dead-letter queue. */
+    maxReceives: all.MAX_RECEIVE_COUNT,
+  }))
+
+export type Settings = z.output<typeof schema>
+
+/**
+ * Reads the settings of a function from its environment.
+ * @throws {SettingsError} naming each setting that is missing or malformed; never a value, which may be a secret.
+ */
+export function readSettings(environment: Record<string, string | undefined>): Settings {
+  const read = schema.safeParse(environment, { reportInput: true })
+  if (read.success) return read.data
+  const problems = read.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`)
+  throw new SettingsError(`event-indexer cannot start: ${problems.join('; ')}`)
+}
+
+/** The id of an event's Rekognition collection. */
+export const collectionId = (settings: Pick<Settings, 'collectionPrefix'>, eventId: string) =>
+  `${settings.collectionPrefix}${eventId}`

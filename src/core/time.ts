@@ -1,0 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Waits so many milliseconds; none for zero and less. */
+export const pause = async (ms: number): Promise<void> => {
+  if (ms > 0) await sleep(ms)
+}
+
+/** The milliseconds that are left of an invocation. */
+export type Remaining = () => number

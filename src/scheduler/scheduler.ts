@@ -1,0 +1,176 @@
+import type { RekognitionClient } from '@aws-sdk/client-rekognition'
+import type { SQSClient } from '@aws-sdk/client-sqs'
+import { z } from 'zod'
+import { dropCollection, ensureCollection } from '../core/collection.ts'
+import type { CollectionResult, Database } from '../core/database.ts'
+import { count, logger } from '../core/log.ts'
+import { sendJobs } from '../core/queue.ts'
+import { collectionId, type Settings } from '../core/settings.ts'
+import type { Remaining } from '../core/time.ts'
+
+export interface SchedulerParts {
+  settings: Pick<Settings, 'collectionPrefix' | 'indexFacesTps' | 'workQueueUrl'>
+  database: Database
+  rekognition: RekognitionClient
+  sqs: SQSClient
+}
+
+/** What a run did, and what it left for a later one. */
+export interface SchedulerReport {
+  events_claimed: number
+  jobs_written: number
+  messages_sent: number
+  swept: number
+  left_for_later: { jobs: number; collections: number; because: string[] }
+}
+
+/** Thrown for an invocation that asks for something it may not. */
+export class RequestError extends Error {
+  override name = 'RequestError'
+}
+
+const request = z.object({
+  window_minutes: z
+    .number({ error: 'window_minutes must be a number from 0 to 10080' })
+    .min(0, 'window_minutes must be a number from 0 to 10080')
+    .max(10_080, 'window_minutes must be a number from 0 to 10080')
+    .default(20),
+})
+
+/**
+ * Reads what a run is asked for: `{"window_minutes": 20}`, 20 when left out.
+ * @throws {RequestError}
+ */
+export function readRequest(event: unknown): { windowMinutes: number } {
+  const read = request.safeParse(event ?? {})
+  if (!read.success) throw new RequestError(read.error.issues.map((issue) => issue.message).join('; '))
+  return { windowMinutes: read.data.window_minutes }
+}
+
+const JOBS_PAGE = 10_000 // written in about half a second, far from the API's statement timeout
+const CHANGES_PAGE = 5_000
+const SEND_PAGE = 1_000
+const SEND_LANES = 4 // requests under way for each of the two pages
+const COLLECTION_LANES = 5 // CreateCollection has a quota of its own, of some few a second
+const QUEUE_SECONDS = 180 // of work in the queue at most, so that the order of the rest stays ours
+const LOST_AFTER_SECONDS = 900 // a message older than five times that is taken for lost
+const RESERVE_MS = 12_000 // for the slowest call that may be under way when the time is up
+
+/**
+ * One run: claims the events that are due, makes sure of their collections, writes their jobs and sends what the outbox
+ * holds, until it is empty or the time is nearly up. Runs may overlap and may die anywhere.
+ */
+export async function schedule(
+  windowMinutes: number,
+  parts: SchedulerParts,
+  remaining: Remaining,
+): Promise<SchedulerReport> {
+  const { database } = parts
+  const timeIsUp = () => remaining() < RESERVE_MS
+
+  const swept = await database.sweep(LOST_AFTER_SECONDS)
+  // Before the claim, so that what it sees by itself is not looked at a second time.
+  const changes = await absorbChanges(database, timeIsUp)
+  const { events } = await database.claim(windowMinutes)
+  const collections = await tendCollections(parts)
+
+  let written = 0
+  for (let more = true; more && !timeIsUp(); ) {
+    const expanded = await database.expand(JOBS_PAGE)
+    written += expanded.jobs
+    more = expanded.more
+  }
+  const outbox = await emptyOutbox(parts, timeIsUp)
+
+  count('Claimed', events.length)
+  count('Sent', outbox.sent)
+  count('Swept', swept.jobs)
+  count('Failed', swept.failed)
+  const report: SchedulerReport = {
+    events_claimed: events.length,
+    jobs_written: changes + written,
+    messages_sent: outbox.sent,
+    swept: swept.jobs,
+    left_for_later: {
+      jobs: outbox.left,
+      collections: collections.failed,
+      because: [...new Set([...collections.errors, ...outbox.errors])],
+    },
+  }
+  logger.info('scheduler run', { ...report })
+  return report
+}
+
+/** Turns what the app has changed into jobs; returns how many. */
+async function absorbChanges(database: Database, timeIsUp: () => boolean): Promise<number> {
+  let jobs = 0
+  for (let taken = CHANGES_PAGE; taken === CHANGES_PAGE && !timeIsUp(); ) {
+    const absorbed = await database.absorb(CHANGES_PAGE)
+    jobs += absorbed.jobs
+    taken = absorbed.changes
+  }
+  return jobs
+}
+
+/** Creates and deletes the collections that want it. */
+async function tendCollections(parts: SchedulerParts): Promise<{ failed: number; errors: string[] }> {
+  const { database, rekognition, settings } = parts
+  const wanted = await database.collections()
+  const tasks = [
+    ...wanted.delete.map((event_id) => ({ event_id, act: 'delete' as const })),
+    ...wanted.create.map((event_id) => ({ event_id, act: 'create' as const })),
+  ]
+  const results: CollectionResult[] = []
+  const lane = async () => {
+    for (let task = tasks.shift(); task; task = tasks.shift()) {
+      const { event_id, act } = task
+      const collection = collectionId(settings, event_id)
+      try {
+        if (act === 'create')
+          results.push({ event_id, result: await ensureCollection(rekognition, collection) })
+        else {
+          await dropCollection(rekognition, collection)
+          results.push({ event_id, result: 'deleted' })
+        }
+      } catch (error) {
+        logger.error(`could not ${act} the collection`, { event_id, collection, error: error as Error })
+        results.push({ event_id, result: 'failed', error: String(error) })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: COLLECTION_LANES }, lane))
+  if (results.length > 0) await database.collectionsDone(results)
+  const errors = results.flatMap(({ error }) => error ?? [])
+  return { failed: errors.length, errors }
+}
+
+/** Sends page after page, two at once: while SQS takes one, the database hands out the other. */
+async function emptyOutbox(
+  parts: SchedulerParts,
+  timeIsUp: () => boolean,
+): Promise<{ sent: number; left: number; errors: string[] }> {
+  const { database, settings, sqs } = parts
+  const inFlight = Math.max(100, Math.ceil(settings.indexFacesTps * QUEUE_SECONDS))
+  const errors: string[] = []
+  let sent = 0
+  let left = 0
+  const lane = async () => {
+    let page = await database.nextPage(SEND_PAGE, inFlight)
+    while (page.jobs.length > 0) {
+      const unsent = await sendJobs(sqs, settings.workQueueUrl, page.jobs, SEND_LANES)
+      sent += page.jobs.length - unsent.length
+      errors.push(...unsent.map(({ error }) => error))
+      page = await database.nextPage(
+        timeIsUp() ? 0 : SEND_PAGE,
+        inFlight,
+        page.token,
+        unsent.map(({ job }) => job),
+      )
+    }
+    left = page.left
+  }
+  await Promise.all([lane(), lane()])
+  if (errors.length > 0)
+    logger.error('SQS did not take messages', { messages: errors.length, error: errors[0] ?? '' })
+  return { sent, left, errors }
+}

@@ -1,0 +1,102 @@
+-- Whatever brings jobs into the ledger takes turns: between two statements of a claim nobody may discard a change
+-- as one of an event that is not claimed.
+create or replace function indexing.take_turn() returns void
+language sql set search_path = '' as $$
+  select pg_advisory_xact_lock(hashtext('indexing.face_jobs'))
+$$;
+
+-- Claims the events that start within the window: active, pending, starts_at <= now + window.
+-- Returns {"events": [event_id, …]}, each in exactly one caller's answer. A claim opens the run; its jobs are written by
+-- indexing_expand once the collection is there, so a claim of any size is a matter of milliseconds.
+create or replace function public.indexing_claim(window_minutes double precision) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  claimed jsonb;
+begin
+  if window_minutes is null or window_minutes not between 0 and 10080 then
+    raise exception 'window_minutes must be a number from 0 to 10080, not %', coalesce(window_minutes::text, 'null')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform indexing.take_turn();
+
+  with due as (
+    select e.event_id, e.starts_at
+    from public.events e
+    where e.is_active and e.indexing_status = 'pending'
+      and e.starts_at <= clock_timestamp() + make_interval(secs => window_minutes * 60)
+    order by e.starts_at, e.event_id
+    limit 1000
+    for no key update skip locked -- an event that the app holds is claimed by the next run
+  ), marked as (
+    update public.events e set indexing_status = 'in_progress'
+    from due where e.event_id = due.event_id
+    returning e.event_id
+  ), opened as (
+    -- An event that was set back to pending by hand is looked at anew, its collection included.
+    insert into indexing.event_runs as r (event_id, starts_at)
+    select event_id, starts_at from due join marked using (event_id) order by event_id
+    on conflict (event_id) do update set
+      state = 'in_progress', reason = null, starts_at = excluded.starts_at,
+      claimed_at = clock_timestamp(), expanded_through = null, expanded_at = null, settled_at = null,
+      collection = 'missing', collection_attempts = 0, collection_error = null, collection_due = clock_timestamp()
+    returning r.event_id, r.starts_at
+  )
+  select coalesce(jsonb_agg(event_id order by starts_at, event_id), '[]') into claimed from opened;
+  return jsonb_build_object('events', claimed);
+end
+$$;
+
+-- Writes one page of jobs for the soonest claimed event that does not have all of its own yet: one for each attendee
+-- who consents now, and for each whom the ledger knows from before. Who consents later comes as a change.
+-- Returns {"jobs": written, "more": whether to call again}.
+create or replace function public.indexing_expand(page integer default 10000) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  run indexing.event_runs;
+  attendees uuid[];
+  written integer;
+begin
+  perform indexing.take_turn();
+  select * into run from indexing.event_runs r
+  where r.state = 'in_progress' and r.expanded_at is null and r.collection = 'ready'
+  order by r.starts_at, r.event_id limit 1;
+  if not found then
+    return jsonb_build_object('jobs', 0, 'more', false);
+  end if;
+
+  select array_agg(user_id order by user_id) into attendees from (
+    (select c.user_id from public.event_consents c
+     where c.event_id = run.event_id and c.allow_recognition
+       and (run.expanded_through is null or c.user_id > run.expanded_through)
+     order by c.user_id limit page)
+    union
+    (select j.user_id from indexing.face_jobs j
+     where j.event_id = run.event_id
+       and (run.expanded_through is null or j.user_id > run.expanded_through)
+     order by j.user_id limit page)
+    order by user_id limit page
+  ) next;
+
+  perform from indexing.face_jobs j
+  where j.event_id = run.event_id and j.user_id = any (attendees)
+  order by j.user_id for update;
+
+  insert into indexing.face_jobs as j (event_id, user_id, due)
+  select run.event_id, attendee, run.starts_at from unnest(attendees) as attendee
+  on conflict (event_id, user_id) do update set
+    state = case when j.state = 'running' then j.state else 'queued' end,
+    version = j.version + 1, attempts = 0, dead_letters = 0, error = null, reason = null,
+    due = excluded.due, queued_at = clock_timestamp(), send_token = null, sending_until = null, ended_at = null
+  where j.queued_at < run.claimed_at; -- else a change since the claim has queued it already
+  get diagnostics written = row_count;
+
+  update indexing.event_runs r set
+    expanded_through = coalesce(attendees[cardinality(attendees)], r.expanded_through),
+    expanded_at = case when coalesce(cardinality(attendees), 0) < page then clock_timestamp() end
+  where r.event_id = run.event_id;
+  perform indexing.settle(array[run.event_id]); -- nobody consents: nothing is left to do
+  return jsonb_build_object('jobs', written, 'more', true);
+end
+$$;
+
+select indexing.close_functions();

@@ -1,0 +1,53 @@
+-- The pace of IndexFaces calls: Rekognition's quota belongs to the account, so all workers take their time slots from
+-- this one row, on this one clock.
+create table if not exists indexing.pace (
+  only_row   boolean primary key default true check (only_row),
+  next_slot  timestamptz not null default '-infinity', -- free from here on
+  rate       double precision,                         -- calls a second now; null: the full pace
+  rate_since timestamptz not null default '-infinity'
+);
+insert into indexing.pace default values on conflict do nothing;
+alter table indexing.pace enable row level security;
+revoke all on indexing.pace from public, anon, authenticated, service_role;
+
+-- Hands out the next slots: the first begins in first_ms, the others follow every every_ms. Slots nobody uses cost their
+-- time and no more.
+create or replace function indexing.take_slots(slots integer, tps double precision) returns jsonb
+language plpgsql set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  rate double precision;
+  first timestamptz;
+begin
+  if slots = 0 then
+    return jsonb_build_object('first_ms', 0, 'every_ms', 0);
+  end if;
+  update indexing.pace p set
+    next_slot = greatest(p.next_slot, now)
+      + make_interval(secs => slots / least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)))
+  returning
+    least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)),
+    p.next_slot - make_interval(secs => slots / least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)))
+  into rate, first;
+  return jsonb_build_object(
+    'first_ms', greatest(0, extract(epoch from first - now) * 1000), 'every_ms', 1000 / rate
+  );
+end
+$$;
+
+-- The rate a while after a cut: it comes back by a hundredth of the quota a second.
+create or replace function indexing.recovered_rate(rate double precision, since timestamptz, tps double precision)
+returns double precision language sql stable set search_path = '' as $$
+  select case when rate is null then tps
+    else least(tps, rate + tps * 0.01 * extract(epoch from clock_timestamp() - since)) end
+$$;
+
+-- Rekognition throttled: somebody else uses the quota too. Everybody goes slower, once a second at most.
+create or replace function indexing.slow_down(tps double precision) returns void
+language sql set search_path = '' as $$
+  update indexing.pace p set
+    rate = greatest(0.5, 0.8 * indexing.recovered_rate(p.rate, p.rate_since, tps)), rate_since = clock_timestamp()
+  where p.rate_since < clock_timestamp() - interval '1 second'
+$$;
+
+select indexing.close_functions();

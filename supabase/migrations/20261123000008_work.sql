@@ -1,0 +1,211 @@
+-- What a worker asks before and says after its calls, each in one statement for the whole batch.
+
+-- Says what each message needs now, by what the app wants at this moment, and leases those jobs that need a call.
+--   messages       [{"event_id", "user_id", "version"}, …], each job once
+--   token          of the lease, made by the worker: asked again with the same one (the answer was lost), it answers again
+--   lease_seconds  longer than the worker may live and any of its calls may take to land
+--   tps            IndexFaces calls a second of the whole account
+-- Returns {"pace": {"first_ms", "every_ms"}, "jobs": [{
+--   "event_id", "user_id", "version",
+--   "action":  "index" | "erase" | "none" (it has ended, a newer message comes, or another worker has it),
+--   "photo":   what to index,
+--   "keep":    the face in the collection, as far as we know, that is of this photo or may stay; or null,
+--   "faces":   others known to be in the collection: to be erased,
+--   "list":    whether the collection may hold faces that we do not know
+-- }, …]}.
+create or replace function public.indexing_begin(
+  messages jsonb, token uuid, lease_seconds double precision, tps double precision
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  jobs jsonb;
+  ended uuid[];
+begin
+  perform from indexing.face_jobs j
+  join jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid) using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  with asked as (
+    select m.event_id, m.user_id, m.version
+    from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid, version integer)
+  ), open as (
+    -- A message older than its job is passed over: a newer one is on its way. So is one whose job is leased: whoever
+    -- ends the lease sees whether there is more to do.
+    select
+      j.event_id, j.user_id, w.photo, w.reason, coalesce(w.tenure, false) as tenure,
+      case when w.photo is not null then j.face_photo is distinct from w.photo
+        else j.face_id is not null and w.tenure is not true end
+      or cardinality(j.stray_face_ids) > 0 or j.unconfirmed as call_needed
+    from asked
+    join indexing.face_jobs j using (event_id, user_id)
+    join indexing.wishes w using (event_id, user_id)
+    where asked.version >= j.version
+      and (j.state in ('queued', 'sent') or (j.state = 'running' and (j.lease_until <= now or j.lease_token = token)))
+  ), closed as (
+    update indexing.face_jobs j set
+      state = case when j.face_id is not null then 'indexed' else indexing.end_without_face(open.reason) end,
+      reason = open.reason, error = null, ended_at = now,
+      send_token = null, sending_until = null, lease_token = null, lease_until = null, leased_version = null
+    from open
+    where j.event_id = open.event_id and j.user_id = open.user_id and not open.call_needed
+    returning j.event_id
+  ), leased as (
+    update indexing.face_jobs j set
+      state = 'running', attempts = j.attempts + 1,
+      send_token = null, sending_until = null,
+      lease_token = token, lease_until = now + make_interval(secs => lease_seconds), leased_version = j.version,
+      unconfirmed = j.unconfirmed or open.photo is not null
+    from open
+    where j.event_id = open.event_id and j.user_id = open.user_id and open.call_needed
+    returning
+      j.event_id, j.user_id, j.version, open.photo, j.stray_face_ids,
+      j.face_id, open.tenure or j.face_photo is not distinct from open.photo as stays
+  )
+  select
+    jsonb_agg(jsonb_build_object(
+      'event_id', asked.event_id, 'user_id', asked.user_id, 'version', coalesce(l.version, asked.version),
+      'action', case when l.event_id is null then 'none' when l.photo is not null then 'index' else 'erase' end,
+      'photo', l.photo,
+      'keep', case when l.stays then l.face_id end,
+      'faces', case when l.face_id is null or l.stays then l.stray_face_ids else l.stray_face_ids || l.face_id end,
+      'list', coalesce(before.unconfirmed, false)
+    )),
+    (select array_agg(distinct event_id) from closed)
+  into jobs, ended
+  from asked
+  left join leased l using (event_id, user_id)
+  left join indexing.face_jobs before using (event_id, user_id); -- as it was when this statement began
+
+  if ended is not null then
+    perform indexing.settle(ended);
+  end if;
+  return jsonb_build_object(
+    'jobs', coalesce(jobs, '[]'),
+    -- Last, since all workers wait for one another here.
+    'pace', indexing.take_slots(
+      (select count(*)::integer from jsonb_array_elements(jobs) as job where job ->> 'action' = 'index'), tps
+    )
+  );
+end
+$$;
+
+-- Records what came of a batch and settles the events whose last job it was.
+--   token      of the batch's lease
+--   results    [{
+--     "event_id", "user_id",
+--     "outcome": "indexed" | "erased" | "skipped" | "failed" | "retry" (the message comes again) | "later" (through the outbox)
+--                | "unclear" (a call was not answered and may still land: nobody may act before quiet_seconds have passed),
+--     "photo":   whose face was to be indexed; null for an erasure,
+--     "face_id": the face that is in the collection and may stay, or null,
+--     "faces":   [others that are in the collection],
+--     "certain": whether that is all the collection holds of this attendee,
+--     "reason", "error": or null,
+--     "calls":   IndexFaces calls made
+--   }, …]
+--   throttled  whether Rekognition throttled a call
+--   tps        as in indexing_begin
+-- Returns [{"event_id", "user_id", "version", "next": "ended" | "retry" | "later" | "again" (the world has changed: look at
+-- it at once) | "lost" (the lease had passed to another; recorded, and the job queued for certainty)}, …]. Said twice (the
+-- answer was lost), it changes nothing the second time.
+create or replace function public.indexing_finish(
+  token uuid, results jsonb, throttled boolean, quiet_seconds double precision, tps double precision
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  nexts jsonb;
+  ended uuid[];
+begin
+  perform from indexing.face_jobs j
+  join jsonb_to_recordset(results) as r(event_id uuid, user_id uuid) using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  with judged as (
+    select
+      r.*, w.reason as against, run.starts_at,
+      case
+        when j.finished_token = token then 'repeated'
+        when j.lease_token is distinct from token then 'lost'
+        when r.outcome = 'unclear' then 'unclear'
+        when r.outcome = 'later' then 'later'
+        when j.version > j.leased_version              -- a change was noted while the worker was at it, or
+          or r.photo is distinct from w.photo          -- the app wants something else than what was done,
+          or (r.photo is null and r.face_id is not null and w.tenure is not true) then 'again'
+        when r.outcome = 'retry' then 'retry'
+        else 'ended'
+      end as next
+    from jsonb_to_recordset(results) as r(
+      event_id uuid, user_id uuid, outcome text, photo text, face_id text, faces text[], certain boolean,
+      reason text, error text, calls integer
+    )
+    join indexing.face_jobs j using (event_id, user_id)
+    join indexing.wishes w using (event_id, user_id)
+    join indexing.event_runs run using (event_id)
+  ), recorded as (
+    update indexing.face_jobs j set
+      state = case next
+        when 'lost' then case when j.state = 'running' then 'running' else 'queued' end
+        when 'unclear' then 'running'
+        when 'retry' then 'sent'
+        when 'ended' then case
+          when r.outcome = 'failed' then 'failed'
+          when r.face_id is not null then 'indexed'
+          when r.outcome = 'skipped' then 'skipped'
+          else indexing.end_without_face(r.against) end
+        else 'queued' end,
+      reason = case when next = 'ended' then coalesce(r.reason, r.against) end,
+      error = r.error,
+      index_calls = j.index_calls + r.calls,
+
+      -- A result without its lease may have crossed with another's calls: believed as far as it names faces, no further.
+      face_id = case when next = 'lost' then j.face_id else r.face_id end,
+      face_photo = case when next = 'lost' then j.face_photo
+        when r.face_id is not null then coalesce(r.photo, j.face_photo) end,
+      stray_face_ids = case when next = 'lost' then array(
+          select unnest(j.stray_face_ids) union select unnest(r.faces)
+          union select r.face_id where r.face_id is distinct from j.face_id and r.face_id is not null)
+        else r.faces end,
+      unconfirmed = next = 'lost' or not r.certain,
+
+      version = j.version + case
+        when next = 'lost' or (next = 'again' and j.version = j.leased_version) then 1 else 0 end,
+      attempts = case when next in ('again', 'lost') then 0 when next = 'later' then greatest(j.attempts - 1, 0)
+        else j.attempts end,
+      due = case when r.against = 'no_consent' then '-infinity' else r.starts_at end,
+      queued_at = case when next in ('again', 'later', 'lost') then now else j.queued_at end,
+      sent_at = case when next = 'retry' then now else j.sent_at end,
+      lease_token = case when next in ('lost', 'unclear') then j.lease_token end,
+      lease_until = case next when 'lost' then j.lease_until
+        when 'unclear' then now + make_interval(secs => quiet_seconds) end,
+      leased_version = case when next in ('lost', 'unclear') then j.leased_version end,
+      finished_token = case when next = 'lost' then j.finished_token else token end,
+      ended_at = case when next = 'ended' then now end
+    from judged r
+    where j.event_id = r.event_id and j.user_id = r.user_id and next <> 'repeated'
+    returning j.event_id, j.user_id, j.version, case next when 'unclear' then 'retry' else next end as next
+  ), answered as (
+    select * from recorded
+    union all
+    select j.event_id, j.user_id, j.version,
+      case j.state when 'sent' then 'retry' when 'running' then 'retry' when 'queued' then 'later' else 'ended' end
+    from judged join indexing.face_jobs j using (event_id, user_id)
+    where judged.next = 'repeated'
+  )
+  select
+    coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'user_id', user_id, 'version', version, 'next', next)), '[]'),
+    array_agg(distinct event_id) filter (where next = 'ended')
+  into nexts, ended
+  from answered;
+
+  if ended is not null then
+    perform indexing.settle(ended);
+  end if;
+  if throttled then
+    perform indexing.slow_down(tps);
+  end if;
+  return nexts;
+end
+$$;
+
+select indexing.close_functions();

@@ -1,0 +1,64 @@
+-- Ends the jobs of dead letters as failed, with the error of their last attempt, and settles their events.
+--   letters  [{"event_id", "user_id", "version"}, …]
+-- A dead letter older than its job, or whose job has ended or is being worked on, changes nothing. One whose job never
+-- got as far as a lease (the database was away) goes back to the outbox, three times at most.
+-- Returns {"failed": n, "requeued": n}.
+create or replace function public.indexing_bury(letters jsonb) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  answer jsonb;
+  ended uuid[];
+begin
+  perform from indexing.face_jobs j
+  join jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid) using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  with dead as (
+    select distinct j.event_id, j.user_id, j.attempts = 0 and j.dead_letters < 3 as never_tried
+    from indexing.face_jobs j
+    join jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid, version integer) using (event_id, user_id)
+    where l.version >= j.version
+      and (j.state = 'sent' or (j.state = 'running' and j.lease_until <= clock_timestamp()))
+  ), buried as (
+    update indexing.face_jobs j set
+      state = case when dead.never_tried then 'queued' else 'failed' end,
+      error = case when dead.never_tried then j.error
+        else coalesce(j.error, 'its message was received too often, and no attempt left a word: the worker died or could not reach the database') end,
+      version = j.version + case when dead.never_tried then 1 else 0 end,
+      dead_letters = j.dead_letters + 1,
+      queued_at = clock_timestamp(),
+      lease_token = null, lease_until = null, leased_version = null,
+      ended_at = case when not dead.never_tried then clock_timestamp() end
+    from dead where j.event_id = dead.event_id and j.user_id = dead.user_id
+    returning j.event_id, j.state
+  )
+  select
+    jsonb_build_object(
+      'failed', count(*) filter (where state = 'failed'),
+      'requeued', count(*) filter (where state = 'queued')
+    ),
+    array_agg(distinct event_id) filter (where state = 'failed')
+  into answer, ended
+  from buried;
+
+  if ended is not null then
+    perform indexing.settle(ended);
+  end if;
+  return answer;
+end
+$$;
+
+-- Keeps what is no message of ours: [{"message_id", "body", "attributes": {}, "problem"}, …]. Returns how many are new.
+create or replace function public.indexing_keep_dead_letters(letters jsonb) returns integer
+language sql security definer set search_path = '' as $$
+  with kept as (
+    insert into indexing.dead_letters (message_id, body, attributes, problem)
+    select l.message_id, l.body, l.attributes, l.problem
+    from jsonb_to_recordset(letters) as l(message_id text, body text, attributes jsonb, problem text)
+    on conflict (message_id) do nothing
+    returning message_id
+  )
+  select count(*)::integer from kept
+$$;
+
+select indexing.close_functions();
