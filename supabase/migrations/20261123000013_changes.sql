@@ -219,11 +219,8 @@ begin
   with concerned as (
     select c.event_id, c.user_id from unnest(taken) c where c.event_id is not null and c.user_id is not null
     union all
+    -- A profile: whoever consents to a claimed event has a job there, with a photo or without.
     select j.event_id, j.user_id from unnest(taken) c join indexing.face_jobs j using (user_id) where c.event_id is null
-    union all
-    select a.event_id, a.user_id from unnest(taken) c join public.event_consents a using (user_id)
-    where c.event_id is null and a.allow_recognition
-      and not exists (select from indexing.face_jobs j where j.event_id = a.event_id and j.user_id = a.user_id)
   ), looked_at as (
     select
       c.event_id, c.user_id, count(*) as changes, r.starts_at,
