@@ -141,6 +141,13 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
 
     keepDeadLetters: (letters: DeadLetter[]) => call('indexing_keep_dead_letters', { letters }, z.number()),
 
+    /** Whether to run now; if not, a run is under way and looks again when it ends. */
+    beginNudgedRun: (runSeconds: number) =>
+      call('indexing_begin_nudged_run', { run_seconds: runSeconds }, z.boolean()),
+
+    /** Whether a nudge came during the run, which then goes on. */
+    endNudgedRun: () => call('indexing_end_nudged_run', {}, z.boolean()),
+
     sweep: (lostAfterSeconds: number) =>
       call(
         'indexing_sweep',

@@ -26,6 +26,8 @@ const schema = z
       .string()
       .startsWith('/', "is not an SSM parameter's path")
       .optional(),
+    NUDGE_SECRET: z.string().min(16, 'has fewer than 16 characters').optional(),
+    NUDGE_SECRET_PARAMETER: z.string().startsWith('/', "is not an SSM parameter's path").optional(),
     S3_BUCKET_NAME: z
       .string(missing('the bucket of the profile photos'))
       .min(3, 'is not the name of a bucket'),
@@ -41,6 +43,7 @@ const schema = z
   })
   .refine((all) => all.SUPABASE_SERVICE_ROLE_KEY ?? all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER, {
     path: ['SUPABASE_SERVICE_ROLE_KEY_PARAMETER'],
+    when: () => true, // also beside other problems
     error:
       "is missing: the SSM parameter that holds the project's service role key (or SUPABASE_SERVICE_ROLE_KEY itself)",
   })
@@ -49,6 +52,9 @@ const schema = z
     /** The key itself, or else the path of the SSM parameter that holds it. */
     serviceRoleKey: all.SUPABASE_SERVICE_ROLE_KEY,
     serviceRoleKeyParameter: all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER,
+    /** What a nudge has to carry; likewise. Without either, every nudge is refused. */
+    nudgeSecret: all.NUDGE_SECRET,
+    nudgeSecretParameter: all.NUDGE_SECRET_PARAMETER,
     photoBucket: all.S3_BUCKET_NAME,
     region: all.AWS_REGION,
     workQueueUrl: all.WORK_QUEUE_URL,

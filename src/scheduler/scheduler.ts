@@ -29,12 +29,14 @@ export class RequestError extends Error {
   override name = 'RequestError'
 }
 
+export const DEFAULT_WINDOW_MINUTES = 20
+
 const request = z.object({
   window_minutes: z
     .number({ error: 'window_minutes must be a number from 0 to 10080' })
     .min(0, 'window_minutes must be a number from 0 to 10080')
     .max(10_080, 'window_minutes must be a number from 0 to 10080')
-    .default(20),
+    .default(DEFAULT_WINDOW_MINUTES),
 })
 
 /**
@@ -54,7 +56,8 @@ const SEND_LANES = 4 // requests under way for each of the two pages
 const COLLECTION_LANES = 5 // CreateCollection has a quota of its own, of some few a second
 const QUEUE_SECONDS = 180 // of work in the queue at most, so that the order of the rest stays ours
 const LOST_AFTER_SECONDS = 900 // a message older than five times that is taken for lost
-const RESERVE_MS = 12_000 // for the slowest call that may be under way when the time is up
+/** What a run leaves of its time. */
+export const RESERVE_MS = 12_000 // for the slowest call that may be under way when the time is up
 
 /**
  * One run: claims the events that are due, makes sure of their collections, writes their jobs and sends what the outbox

@@ -61,6 +61,7 @@ export async function followAttendee(task: Task, calls: Calls): Promise<Attempt>
     failure = classify(error)
     result.outcome = OUTCOMES[failure.kind]
   }
+  result.reason ??= failure?.kind ?? null
   result.error = failure?.message ?? null
   return { result, failure }
 }

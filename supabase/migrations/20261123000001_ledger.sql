@@ -35,7 +35,7 @@ create table if not exists indexing.face_jobs (
   user_id         uuid not null,
   version         integer not null default 1,    -- up whenever what the app wants may have changed
   state           text not null default 'queued',
-  reason          text,                          -- why it ended as erased or skipped
+  reason          text,                          -- why it ended as erased, skipped or failed, in one word
   error           text,                          -- of the last attempt that went wrong
   attempts        integer not null default 0,    -- leases taken at this version
   dead_letters    integer not null default 0,    -- messages of this version that ended in the dead-letter queue

@@ -100,7 +100,7 @@ $$;
 --     "face_id": the face that is in the collection and may stay, or null,
 --     "faces":   [others that are in the collection],
 --     "certain": whether that is all the collection holds of this attendee,
---     "reason", "error": or null,
+--     "reason", "error": of what went wrong or was skipped, in one word and as it was said; or null,
 --     "calls":   IndexFaces calls made
 --   }, …]
 --   throttled  whether Rekognition throttled a call
@@ -154,7 +154,7 @@ begin
           when r.outcome = 'skipped' then 'skipped'
           else indexing.end_without_face(r.against) end
         else 'queued' end,
-      reason = case when next = 'ended' then coalesce(r.reason, r.against) end,
+      reason = coalesce(r.reason, case when next = 'ended' then r.against end),
       error = r.error,
       index_calls = j.index_calls + r.calls,
 

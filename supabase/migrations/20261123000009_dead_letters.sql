@@ -22,6 +22,7 @@ begin
   ), buried as (
     update indexing.face_jobs j set
       state = case when dead.never_tried then 'queued' else 'failed' end,
+      reason = case when dead.never_tried then j.reason else coalesce(j.reason, 'no_word') end,
       error = case when dead.never_tried then j.error
         else coalesce(j.error, 'its message was received too often, and no attempt left a word: the worker died or could not reach the database') end,
       version = j.version + case when dead.never_tried then 1 else 0 end,

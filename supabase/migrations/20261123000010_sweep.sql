@@ -11,12 +11,14 @@ declare
   failed integer;
 begin
   with orphaned as (
-    select j.event_id, j.user_id, 'its worker died or lost the database, ' || j.attempts || ' times' as error
+    select j.event_id, j.user_id, 'worker_lost' as reason,
+      'its worker died or lost the database, ' || j.attempts || ' times' as error
     from indexing.face_jobs j
     where j.state = 'running' and j.lease_until < now
     limit 1000 for update skip locked
   ), overdue as (
-    select j.event_id, j.user_id, 'its message was lost or waited too long, ' || j.attempts + 1 || ' times' as error
+    select j.event_id, j.user_id, 'message_lost' as reason,
+      'its message was lost or waited too long, ' || j.attempts + 1 || ' times' as error
     from indexing.face_jobs j
     where j.state = 'sent' and j.sent_at < now - make_interval(secs => lost_after_seconds)
     limit 1000 for update skip locked
@@ -25,6 +27,7 @@ begin
   ), requeued as (
     update indexing.face_jobs j set
       state = case when j.attempts >= 5 then 'failed' else 'queued' end,
+      reason = case when j.attempts >= 5 then lost.reason else j.reason end,
       error = case when j.attempts >= 5 then coalesce(j.error || '; ', '') || lost.error else j.error end,
       ended_at = case when j.attempts >= 5 then now end,
       version = j.version + 1,
@@ -41,7 +44,7 @@ begin
   where r.state = 'in_progress' and r.collection = 'missing' and r.collection_attempts >= 10 and j.state = 'queued'
   order by j.event_id, j.user_id for update of j;
   update indexing.face_jobs j set
-    state = 'failed', error = r.collection_error, ended_at = now, version = j.version + 1
+    state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1
   from indexing.event_runs r
   where r.state = 'in_progress' and r.collection = 'missing' and r.collection_attempts >= 10
     and j.event_id = r.event_id and j.state = 'queued';

@@ -1,0 +1,37 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { LambdaFunctionURLEvent, LambdaFunctionURLResult } from 'aws-lambda'
+import type { Remaining } from '../core/time.ts'
+import { RESERVE_MS, type SchedulerParts, schedule } from './scheduler.ts'
+
+export const isHttpRequest = (event: unknown): event is LambdaFunctionURLEvent =>
+  typeof event === 'object' && event !== null && 'requestContext' in event && 'rawPath' in event
+
+/**
+ * Answers the request of a database trigger that asks the scheduler to come now: 202 or 403, with no word more. A burst of
+ * nudges costs two runs: the one that the first begins, and one more for what came meanwhile.
+ */
+export async function answerNudge(
+  request: LambdaFunctionURLEvent,
+  secret: string | undefined,
+  parts: SchedulerParts,
+  windowMinutes: number,
+  remaining: Remaining,
+): Promise<LambdaFunctionURLResult> {
+  if (!accepts(secret, request.headers['x-nudge-secret'])) return { statusCode: 403 }
+
+  if (await parts.database.beginNudgedRun(remaining() / 1000)) {
+    do await schedule(windowMinutes, parts, remaining)
+    while (remaining() > RESERVE_MS && (await parts.database.endNudgedRun()))
+  }
+  return { statusCode: 202 }
+}
+
+/** Compares in the same time whatever was offered: digests are of one length, and a missing secret is compared too. */
+function accepts(secret: string | undefined, offered: string | undefined): boolean {
+  const digest = (text: string | undefined) =>
+    createHash('sha256')
+      .update(text ?? '')
+      .digest()
+  const equal = timingSafeEqual(digest(secret), digest(offered))
+  return equal && secret !== undefined
+}
