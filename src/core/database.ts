@@ -103,8 +103,8 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
   }
 
   return {
-    claim: (windowMinutes: number) =>
-      call('indexing_claim', { window_minutes: windowMinutes }, z.object({ events: z.array(id) })),
+    claim: (windowMinutes: number, tps: number) =>
+      call('indexing_claim', { window_minutes: windowMinutes, tps }, z.object({ events: z.array(id) })),
 
     absorb: (page: number) =>
       call('indexing_absorb', { page }, z.object({ changes: z.number(), jobs: z.number() })),
@@ -134,6 +134,21 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
         'indexing_finish',
         { token, results, throttled, quiet_seconds: QUIET_SECONDS, tps },
         z.array(next),
+      ),
+
+    forecast: (tps: number) =>
+      call(
+        'indexing_forecast',
+        { tps },
+        z.array(
+          z.object({
+            event_id: id,
+            starts_at: z.string(),
+            open: z.number(),
+            done_at: z.string(),
+            late: z.boolean(),
+          }),
+        ),
       ),
 
     bury: (letters: JobRef[]) =>

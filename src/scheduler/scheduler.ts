@@ -21,6 +21,8 @@ export interface SchedulerReport {
   jobs_written: number
   messages_sent: number
   swept: number
+  /** Events in progress that will not be done before they start, at the present pace. */
+  late_events: number
   left_for_later: { jobs: number; collections: number; because: string[] }
 }
 
@@ -74,7 +76,7 @@ export async function schedule(
   const swept = await database.sweep(LOST_AFTER_SECONDS)
   // Before the claim, so that what it sees by itself is not looked at a second time.
   const changes = await absorbChanges(database, timeIsUp)
-  const { events } = await database.claim(windowMinutes)
+  const { events } = await database.claim(windowMinutes, parts.settings.indexFacesTps)
   const collections = await tendCollections(parts)
 
   let written = 0
@@ -85,6 +87,8 @@ export async function schedule(
   }
   const outbox = await emptyOutbox(parts, timeIsUp)
 
+  const late = await sayWhoIsLate(parts)
+
   count('Claimed', events.length)
   count('Sent', outbox.sent)
   count('Swept', swept.jobs)
@@ -94,6 +98,7 @@ export async function schedule(
     jobs_written: changes + written,
     messages_sent: outbox.sent,
     swept: swept.jobs,
+    late_events: late,
     left_for_later: {
       jobs: outbox.left,
       collections: collections.failed,
@@ -102,6 +107,15 @@ export async function schedule(
   }
   logger.info('scheduler run', { ...report })
   return report
+}
+
+async function sayWhoIsLate({ database, settings }: SchedulerParts): Promise<number> {
+  const late = (await database.forecast(settings.indexFacesTps)).filter((event) => event.late)
+  for (const { event_id, starts_at, done_at, open } of late) {
+    logger.error('an event will not be ready before its start', { event_id, starts_at, done_at, open })
+  }
+  count('LateEvents', late.length)
+  return late.length
 }
 
 /** Turns what the app has changed into jobs; returns how many. */

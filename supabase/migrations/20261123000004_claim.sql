@@ -5,12 +5,24 @@ language sql set search_path = '' as $$
   select pg_advisory_xact_lock(hashtext('indexing.face_jobs'))
 $$;
 
--- Claims the events that start within the window: active, pending, starts_at <= now + window.
+-- The events that wait for their claim, found without a look at those that are settled.
+create index if not exists indexing_events_waiting on public.events (starts_at)
+  where is_active and indexing_status = 'pending';
+
+-- Claims the events that start within the window: active, pending, starts_at <= now + window. Those of the next day, too,
+-- that could not be done in time otherwise: when what is queued and what starts before them, at the pace given and with a
+-- fifth to spare, takes until their start.
+--   window_minutes  from 0 to 10080
+--   tps             IndexFaces calls a second of the whole account; null: the window alone decides
 -- Returns {"events": [event_id, …]}, each in exactly one caller's answer. A claim opens the run; its jobs are written by
 -- indexing_expand once the collection is there, so a claim of any size is a matter of milliseconds.
-create or replace function public.indexing_claim(window_minutes double precision) returns jsonb
+create or replace function public.indexing_claim(
+  window_minutes double precision, tps double precision default null
+) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
+  now constant timestamptz := clock_timestamp();
+  open_jobs bigint := 0;
   claimed jsonb;
 begin
   if window_minutes is null or window_minutes not between 0 and 10080 then
@@ -18,15 +30,27 @@ begin
       using errcode = 'invalid_parameter_value';
   end if;
   perform indexing.take_turn();
+  if tps is not null then
+    select count(*) into open_jobs from indexing.face_jobs j where j.state in ('queued', 'sent', 'running');
+  end if;
 
-  with due as (
-    select e.event_id, e.starts_at
+  with waiting as (
+    select e.event_id, e.starts_at, sum(case when tps is not null then (
+      select count(*) from public.event_consents c where c.event_id = e.event_id and c.allow_recognition
+    ) end) over (order by e.starts_at, e.event_id) as attendees_until
     from public.events e
     where e.is_active and e.indexing_status = 'pending'
-      and e.starts_at <= clock_timestamp() + make_interval(secs => window_minutes * 60)
+      and e.starts_at <= now + greatest(make_interval(secs => window_minutes * 60), interval '1 day')
     order by e.starts_at, e.event_id
     limit 1000
-    for no key update skip locked -- an event that the app holds is claimed by the next run
+  ), due as (
+    select e.event_id, e.starts_at
+    from public.events e join waiting using (event_id)
+    where e.is_active and e.indexing_status = 'pending' and (
+      e.starts_at <= now + make_interval(secs => window_minutes * 60)
+      or e.starts_at <= now + make_interval(secs => 1.2 * (open_jobs + waiting.attendees_until) / tps)
+    )
+    for no key update of e skip locked -- an event that the app holds is claimed by the next run
   ), marked as (
     update public.events e set indexing_status = 'in_progress'
     from due where e.event_id = due.event_id

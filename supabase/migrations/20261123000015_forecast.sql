@@ -1,0 +1,25 @@
+-- When each event in progress will be done, at this pace and in this order: the soonest start first.
+--   tps  IndexFaces calls a second of the whole account; after a cut the pace as it is now counts
+-- Returns [{"event_id", "starts_at", "open": jobs to do, "done_at", "late": whether that is after its start}, …].
+create or replace function public.indexing_forecast(tps double precision) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with open as (
+    select j.event_id, count(*) as jobs from indexing.face_jobs j
+    where j.state in ('queued', 'sent', 'running') group by j.event_id
+  ), in_order as (
+    select
+      r.event_id, r.starts_at, coalesce(open.jobs, 0) as jobs,
+      clock_timestamp() + make_interval(secs => sum(coalesce(open.jobs, 0)) over (order by r.starts_at, r.event_id) / pace.rate)
+        as done_at
+    from indexing.event_runs r
+    left join open using (event_id)
+    cross join (select indexing.recovered_rate(p.rate, p.rate_since, tps) as rate from indexing.pace p) pace
+    where r.state = 'in_progress'
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'event_id', event_id, 'starts_at', starts_at, 'open', jobs, 'done_at', done_at, 'late', done_at > starts_at
+  ) order by starts_at, event_id), '[]')
+  from in_order
+$$;
+
+select indexing.close_functions();
