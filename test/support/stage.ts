@@ -1,0 +1,229 @@
+import { randomUUID } from 'node:crypto'
+import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import {
+  ChangeMessageVisibilityCommand,
+  DeleteMessageCommand,
+  type Message,
+  ReceiveMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs'
+import type { SQSRecord } from 'aws-lambda'
+import { startFauxqs } from 'fauxqs'
+import pg from 'pg'
+import { startGateway } from '../../local/gateway/server.ts'
+import { startRekognition } from '../../local/rekognition/server.ts'
+import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import { connectDatabase } from '../../src/core/database.ts'
+import { schedule } from '../../src/scheduler/scheduler.ts'
+import { type WorkerParts, work } from '../../src/worker/worker.ts'
+import { postgres } from './database.ts'
+
+const PREFIX = 'memento_event_'
+const BUCKET = 'photos'
+const MINUTE = 60_000
+
+export type Stage = Awaited<ReturnType<typeof openStage>>
+
+/**
+ * The whole system around a scheduler and workers that a test calls by itself, step by step: Postgres, the REST gateway, SQS,
+ * S3 and the synthetic Rekognition are real servers; time is the test's (`timePasses`).
+ */
+export async function openStage() {
+  const database = await postgres.createDatabase()
+  const gateway = await startGateway(database)
+  const aws = await startFauxqs({ port: 0, host: '127.0.0.1', logger: false })
+  aws.createBucket(BUCKET)
+  const { queueUrl } = aws.createQueue('work', { attributes: { VisibilityTimeout: '3600' } })
+  const endpoint = `http://127.0.0.1:${aws.port}`
+  const rekognition = await startRekognition({
+    engine: syntheticEngine(),
+    s3Endpoint: endpoint,
+    region: 'us-east-1',
+  })
+
+  const client = { region: 'us-east-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } }
+  const s3 = new S3Client({ ...client, endpoint, forcePathStyle: true })
+  const sqs = new SQSClient({ ...client, endpoint, useQueueUrlAsEndpoint: false })
+  const app = new pg.Pool({ connectionString: database.url, max: 10 })
+  const parts: WorkerParts = {
+    settings: {
+      collectionPrefix: PREFIX,
+      photoBucket: BUCKET,
+      workQueueUrl: queueUrl,
+      indexFacesTps: 10_000,
+      maxReceives: 1000,
+    },
+    database: connectDatabase(gateway.url, gateway.serviceRoleKey),
+    rekognition: new RekognitionClient({ ...client, endpoint: rekognition.endpoint, maxAttempts: 1 }),
+    sqs,
+  }
+
+  const sql = async <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> =>
+    (await app.query<Row>(text, values)).rows
+
+  const upload = async (content = randomUUID()): Promise<string> => {
+    const key = `photos/${randomUUID()}.jpg`
+    await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
+    return key
+  }
+
+  const receive = async (): Promise<Message[]> => {
+    const messages: Message[] = []
+    for (;;) {
+      const { Messages = [] } = await sqs.send(
+        new ReceiveMessageCommand({
+          QueueUrl: queueUrl,
+          MaxNumberOfMessages: 10,
+          AttributeNames: ['All'],
+        }),
+      )
+      if (Messages.length === 0) return messages
+      messages.push(...Messages)
+    }
+  }
+
+  const makeVisible = (message: Message) =>
+    sqs.send(
+      new ChangeMessageVisibilityCommand({
+        QueueUrl: queueUrl,
+        ReceiptHandle: message.ReceiptHandle,
+        VisibilityTimeout: 0,
+      }),
+    )
+
+  const unsettled = () =>
+    sql<{ what: string }>(`
+      select 'job ' || state || ' ' || event_id || ' ' || user_id || ' ' || coalesce(error, '') as what
+      from indexing.face_jobs where state in ('queued', 'sent', 'running')
+      union all select 'change of ' || coalesce(event_id::text, user_id::text) from indexing.changes
+      union all select 'run of ' || event_id from indexing.event_runs where state = 'in_progress'
+      union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs
+        where collection in ('missing', 'closing', 'closing_again') and state <> 'failed'`)
+
+  const stage = {
+    parts,
+    rekognition,
+    gateway,
+    sql,
+    upload,
+    receive,
+    makeVisible,
+
+    /** A connection of the app's own, for transactions that are held open. */
+    connect: () => app.connect(),
+
+    async createEvent(startsInMinutes = 10): Promise<string> {
+      const event = randomUUID()
+      await sql(
+        `insert into events (event_id, name, starts_at) values ($1, 'an event', now() + make_interval(mins => $2))`,
+        [event, startsInMinutes],
+      )
+      return event
+    },
+
+    /** Somebody with a photo, who consents to the event unless told otherwise. */
+    async createAttendee(
+      event: string,
+      { consents = true, photo = undefined as string | null | undefined } = {},
+    ) {
+      const user = randomUUID()
+      const key = photo === undefined ? await upload() : photo
+      await sql('insert into auth.users (id, email) values ($1, $2)', [user, `${user}@example.org`])
+      await sql(`insert into profiles (user_id, full_name, photo_path) values ($1, 'somebody', $2)`, [
+        user,
+        key,
+      ])
+      await sql(
+        'insert into event_consents (event_id, user_id, allow_recognition, consented_at) values ($1, $2, $3, now())',
+        [event, user, consents],
+      )
+      return user
+    },
+
+    runScheduler: (using: WorkerParts = parts) => schedule(20, using, () => MINUTE),
+
+    /** Hands messages to a worker as Lambda would; those that it acknowledges are deleted, the others made visible. */
+    async runWorker(messages: Message[], using: WorkerParts = parts) {
+      const outcomes = await work(messages.map(asRecord), using, () => MINUTE)
+      for (const [index, outcome] of outcomes.entries()) {
+        const message = messages[index]
+        if (!message) continue
+        if (outcome.status === 'rejected') await makeVisible(message)
+        else {
+          await sqs.send(
+            new DeleteMessageCommand({ QueueUrl: queueUrl, ReceiptHandle: message.ReceiptHandle }),
+          )
+        }
+      }
+      return outcomes
+    },
+
+    /** All leases, backoffs and waits run out. */
+    async timePasses(): Promise<void> {
+      await sql(`update indexing.face_jobs set lease_until = now() - interval '1 s' where state = 'running'`)
+      await sql('update indexing.face_jobs set sending_until = null where sending_until is not null')
+      await sql('update indexing.event_runs set collection_due = now() where collection_due > now()')
+    },
+
+    /** Minutes go by, with schedulers and workers that live, until nothing is left to do. */
+    async comeToRest(): Promise<void> {
+      for (let minute = 0; minute < 12; minute++) {
+        await stage.timePasses()
+        await stage.runScheduler()
+        await stage.runWorker(await receive())
+        if ((await unsettled()).length === 0) return
+      }
+      const left = (await unsettled()).map(({ what }) => what)
+      throw new Error(`the system did not come to rest: ${left.join('; ')}`)
+    },
+
+    /** ExternalImageId and photo of each face in the event's collection; undefined when there is no collection. */
+    facesOf: (event: string) =>
+      rekognition.collection(PREFIX + event)?.map(({ externalImageId, imageKey }) => ({
+        user: externalImageId,
+        photo: imageKey,
+      })),
+
+    /** What the collection should hold, by the app's tables alone. */
+    wantedFacesOf: (event: string) =>
+      sql<{ user: string; photo: string }>(
+        `select c.user_id as user, p.photo_path as photo
+         from event_consents c join profiles p using (user_id) join events e using (event_id)
+         where c.event_id = $1 and c.allow_recognition and p.photo_path is not null order by 1`,
+        [event],
+      ),
+
+    statusOf: async (event: string): Promise<string | undefined> =>
+      (
+        await sql<{ status: string }>('select indexing_status as status from events where event_id = $1', [
+          event,
+        ])
+      )[0]?.status,
+
+    indexCalls: () => rekognition.calls().IndexFaces.calls,
+
+    async close(): Promise<void> {
+      await app.end()
+      await gateway.close()
+      await rekognition.close()
+      await aws.stop()
+      await database.drop()
+    },
+  }
+  return stage
+}
+
+function asRecord(message: Message): SQSRecord {
+  return {
+    messageId: message.MessageId ?? '',
+    receiptHandle: message.ReceiptHandle ?? '',
+    body: message.Body ?? '',
+    attributes: (message.Attributes ?? {}) as unknown as SQSRecord['attributes'],
+    messageAttributes: {},
+    md5OfBody: message.MD5OfBody ?? '',
+    eventSource: 'aws:sqs',
+    eventSourceARN: 'arn:aws:sqs:us-east-1:000000000000:work',
+    awsRegion: 'us-east-1',
+  }
+}
