@@ -1,6 +1,6 @@
 import type { WebSocketLikeConstructor } from '@supabase/supabase-js'
 import { createClient } from '@supabase/supabase-js'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Attendee, JobRef } from './message.ts'
 import { pause } from './time.ts'
 

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** Thrown when a function cannot start: its message names every setting that is missing or malformed. */
 export class SettingsError extends Error {

@@ -1,6 +1,6 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import type { SQSClient } from '@aws-sdk/client-sqs'
-import { z } from 'zod'
+import * as z from 'zod'
 import { dropCollection, ensureCollection } from '../core/collection.ts'
 import type { CollectionResult, Database } from '../core/database.ts'
 import { count, logger } from '../core/log.ts'

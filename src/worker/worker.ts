@@ -150,7 +150,13 @@ async function workOnce(
   for (const attempt of attempts) report(attempt)
   count('Throttled', throttled)
 
-  const results = attempts.map(({ result }) => result)
+  const asked = new Set(jobs.map(attendeeKey))
+  const results = attempts.map(({ result }) =>
+    // Given in place of a less urgent one: no message of its own would bring it back.
+    result.outcome === 'retry' && !asked.has(attendeeKey(result))
+      ? { ...result, outcome: 'later' as const }
+      : result,
+  )
   const nexts = await database.finish(token, results, throttled > 0, settings.indexFacesTps)
   return { attempts: new Map(attempts.map((attempt) => [attendeeKey(attempt.result), attempt])), nexts }
 }

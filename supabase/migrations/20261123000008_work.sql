@@ -1,5 +1,57 @@
 -- What a worker asks before and says after its calls, each in one statement for the whole batch.
 
+-- First things first: as far as more urgent jobs wait in the outbox, they take the places of the least urgent of a batch,
+-- which go back there. So the order is the ledger's at the last moment, whatever lies in the queue before what.
+-- Takes and returns [{"event_id", "user_id", "version"}, …]; locks the jobs that it returns.
+create or replace function indexing.put_urgent_first(messages jsonb, token uuid) returns jsonb
+language plpgsql set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  answer jsonb;
+begin
+  perform from indexing.face_jobs j
+  join jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid) using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  with asked as (
+    select m.event_id, m.user_id, m.version
+    from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid, version integer)
+  ), waiting as (
+    select j.event_id, j.user_id, j.due, row_number() over (order by j.due desc, j.event_id, j.user_id) as place
+    from asked join indexing.face_jobs j using (event_id, user_id)
+    where asked.version >= j.version and j.state in ('queued', 'sent')
+  ), urgent as (
+    select u.*, row_number() over (order by u.due, u.event_id, u.user_id) as place from (
+      select j.event_id, j.user_id, j.version, j.due
+      from indexing.face_jobs j join indexing.event_runs r on r.event_id = j.event_id and r.collection <> 'missing'
+      where j.state = 'queued' and (j.sending_until is null or j.sending_until < now)
+        and j.due < (select max(due) from waiting)
+        and not exists (select from asked where asked.event_id = j.event_id and asked.user_id = j.user_id)
+      order by j.due, j.event_id, j.user_id
+      limit (select count(*) from waiting)
+      for update of j skip locked
+    ) u
+  ), swapped as (
+    select w.event_id, w.user_id, u.event_id as for_event, u.user_id as for_user, u.version as for_version
+    from waiting w join urgent u on u.place = w.place and u.due < w.due
+  ), put_back as (
+    update indexing.face_jobs j set state = 'queued', version = j.version + 1, send_token = null, sending_until = null
+    from swapped s where j.event_id = s.event_id and j.user_id = s.user_id
+    returning j.event_id, j.user_id
+  ), chosen as (
+    select * from asked a
+    where not exists (select from put_back b where b.event_id = a.event_id and b.user_id = a.user_id)
+    union all
+    select for_event, for_user, for_version from swapped
+    union
+    -- Asked again with the same token: what it was given the first time.
+    select j.event_id, j.user_id, j.version from indexing.face_jobs j where j.state = 'running' and j.lease_token = token
+  )
+  select jsonb_agg(to_jsonb(chosen)) into answer from chosen;
+  return answer;
+end
+$$;
+
 -- Says what each message needs now, by what the app wants at this moment, and leases those jobs that need a call.
 --   messages       [{"event_id", "user_id", "version"}, …], each job once
 --   token          of the lease, made by the worker: asked again with the same one (the answer was lost), it answers again
@@ -12,7 +64,7 @@
 --   "keep":    the face in the collection, as far as we know, that is of this photo or may stay; or null,
 --   "faces":   others known to be in the collection: to be erased,
 --   "list":    whether the collection may hold faces that we do not know
--- }, …]}.
+-- }, …]}. Jobs may be among them that were not asked for, in the place of others: see put_urgent_first.
 create or replace function public.indexing_begin(
   messages jsonb, token uuid, lease_seconds double precision, tps double precision
 ) returns jsonb
@@ -22,9 +74,7 @@ declare
   jobs jsonb;
   ended uuid[];
 begin
-  perform from indexing.face_jobs j
-  join jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid) using (event_id, user_id)
-  order by j.event_id, j.user_id for update of j;
+  messages := indexing.put_urgent_first(messages, token);
 
   with asked as (
     select m.event_id, m.user_id, m.version
