@@ -76,12 +76,14 @@ export const QUIET_SECONDS = 30
 const CALL_TIMEOUT_MS = 10_000 // above the API's statement timeout of 8 s
 const RETRY_AFTER_MS = [100, 400, 1000]
 
+/** Calls a database function by its name; its answer has been checked against the schema. */
+export type Call = <T>(name: string, args: object, answer: z.ZodType<T>) => Promise<T>
+
 /**
- * The database functions, each an atomic step of its own, called as `service_role`.
- * Each is safe to call twice: a call that got no answer is tried again, up to three times within about 1.5 s and the time
- * that the calls themselves take. All throw {@link DatabaseError}.
+ * Connects to the project's API as `service_role`. The functions are safe to call twice: a call that got no answer is tried
+ * again, up to three times within about 1.5 s and the time that the calls themselves take. Throws {@link DatabaseError}.
  */
-export function connectDatabase(url: string, serviceRoleKey: string) {
+export function connectApi(url: string, serviceRoleKey: string): Call {
   const client = createClient(url, serviceRoleKey, {
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     // Node 20 has no WebSocket, without which the client refuses to be made. Realtime is not used here.
@@ -91,7 +93,7 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
     },
   })
 
-  async function call<T>(name: string, args: object, answer: z.ZodType<T>): Promise<T> {
+  return async (name, args, answer) => {
     for (let attempt = 0; ; attempt++) {
       const { data, error, status } = await client.rpc(name, args)
       if (!error) return answer.parse(data)
@@ -101,7 +103,11 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
       await pause(wait * (0.5 + Math.random()))
     }
   }
+}
 
+/** The functions that the scheduler, the worker and the finalizer call, each an atomic step of its own. */
+export function connectDatabase(url: string, serviceRoleKey: string) {
+  const call = connectApi(url, serviceRoleKey)
   return {
     claim: (windowMinutes: number, tps: number) =>
       call('indexing_claim', { window_minutes: windowMinutes, tps }, z.object({ events: z.array(id) })),

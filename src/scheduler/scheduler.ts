@@ -4,9 +4,9 @@ import * as z from 'zod'
 import { dropCollection, ensureCollection } from '../core/collection.ts'
 import type { CollectionResult, Database } from '../core/database.ts'
 import { count, logger } from '../core/log.ts'
-import { sendJobs } from '../core/queue.ts'
 import { collectionId, type Settings } from '../core/settings.ts'
 import type { Remaining } from '../core/time.ts'
+import { emptyOutbox } from './outbox.ts'
 
 export interface SchedulerParts {
   settings: Pick<Settings, 'collectionPrefix' | 'indexFacesTps' | 'workQueueUrl'>
@@ -53,10 +53,7 @@ export function readRequest(event: unknown): { windowMinutes: number } {
 
 const JOBS_PAGE = 10_000 // written in about half a second, far from the API's statement timeout
 const CHANGES_PAGE = 5_000
-const SEND_PAGE = 1_000
-const SEND_LANES = 4 // requests under way for each of the two pages
 const COLLECTION_LANES = 5 // CreateCollection has a quota of its own, of some few a second
-const QUEUE_SECONDS = 180 // of work in the queue at most, so that the order of the rest stays ours
 const LOST_AFTER_SECONDS = 900 // a message older than five times that is taken for lost
 /** What a run leaves of its time. */
 export const RESERVE_MS = 12_000 // for the slowest call that may be under way when the time is up
@@ -86,6 +83,11 @@ export async function schedule(
     more = expanded.more
   }
   const outbox = await emptyOutbox(parts, timeIsUp)
+  if (outbox.errors.length > 0)
+    logger.error('SQS did not take messages', {
+      messages: outbox.errors.length,
+      error: outbox.errors[0] ?? '',
+    })
 
   const late = await sayWhoIsLate(parts)
 
@@ -159,35 +161,4 @@ async function tendCollections(parts: SchedulerParts): Promise<{ failed: number;
   if (results.length > 0) await database.collectionsDone(results)
   const errors = results.flatMap(({ error }) => error ?? [])
   return { failed: errors.length, errors }
-}
-
-/** Sends page after page, two at once: while SQS takes one, the database hands out the other. */
-async function emptyOutbox(
-  parts: SchedulerParts,
-  timeIsUp: () => boolean,
-): Promise<{ sent: number; left: number; errors: string[] }> {
-  const { database, settings, sqs } = parts
-  const inFlight = Math.max(100, Math.ceil(settings.indexFacesTps * QUEUE_SECONDS))
-  const errors: string[] = []
-  let sent = 0
-  let left = 0
-  const lane = async () => {
-    let page = await database.nextPage(SEND_PAGE, inFlight)
-    while (page.jobs.length > 0) {
-      const unsent = await sendJobs(sqs, settings.workQueueUrl, page.jobs, SEND_LANES)
-      sent += page.jobs.length - unsent.length
-      errors.push(...unsent.map(({ error }) => error))
-      page = await database.nextPage(
-        timeIsUp() ? 0 : SEND_PAGE,
-        inFlight,
-        page.token,
-        unsent.map(({ job }) => job),
-      )
-    }
-    left = page.left
-  }
-  await Promise.all([lane(), lane()])
-  if (errors.length > 0)
-    logger.error('SQS did not take messages', { messages: errors.length, error: errors[0] ?? '' })
-  return { sent, left, errors }
 }

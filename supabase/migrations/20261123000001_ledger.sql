@@ -19,6 +19,8 @@ create table if not exists indexing.event_runs (
   collection_attempts integer not null default 0,
   collection_error    text,
   collection_due      timestamptz not null default clock_timestamp(), -- no attempt before this
+  hopeless            boolean not null        -- its collection could not be made: it cannot be indexed
+    generated always as (collection = 'missing' and collection_attempts >= 10) stored,
   constraint event_runs_state check (state in ('in_progress', 'completed', 'failed')),
   constraint event_runs_collection check (collection in ('missing', 'ready', 'closing', 'closing_again', 'deleted')),
   constraint event_runs_settled check ((state = 'in_progress') = (settled_at is null))
@@ -57,6 +59,7 @@ create table if not exists indexing.face_jobs (
   primary key (event_id, user_id),
   constraint face_jobs_state check (state in ('queued', 'sent', 'running', 'indexed', 'erased', 'skipped', 'failed')),
   constraint face_jobs_lease check ((state = 'running') = (lease_token is not null)),
+  constraint face_jobs_ended check ((state in ('queued', 'sent', 'running')) = (ended_at is null)),
   constraint face_jobs_face check ((face_id is null) = (face_photo is null)),
   constraint face_jobs_indexed check (state <> 'indexed' or face_id is not null),
   constraint face_jobs_erased check (state not in ('erased', 'skipped') or face_id is null)
@@ -66,9 +69,9 @@ create index if not exists face_jobs_outbox on indexing.face_jobs (due, event_id
 create index if not exists face_jobs_sending on indexing.face_jobs (send_token) where send_token is not null;
 create index if not exists face_jobs_sent on indexing.face_jobs (sent_at) where state = 'sent';
 create index if not exists face_jobs_running on indexing.face_jobs (lease_until) where state = 'running';
-create index if not exists face_jobs_open on indexing.face_jobs (event_id) where state in ('queued', 'sent', 'running');
+create index if not exists face_jobs_open on indexing.face_jobs (event_id) where ended_at is null;
 create index if not exists face_jobs_failed on indexing.face_jobs (event_id) where state = 'failed';
-create index if not exists face_jobs_by_user on indexing.face_jobs (user_id);
+create index if not exists face_jobs_by_user on indexing.face_jobs (user_id, event_id);
 
 -- What lay in the dead-letter queue and is no message of ours, as it came.
 create table if not exists indexing.dead_letters (

@@ -31,7 +31,7 @@ begin
   end if;
   perform indexing.take_turn();
   if tps is not null then
-    select count(*) into open_jobs from indexing.face_jobs j where j.state in ('queued', 'sent', 'running');
+    select count(*) into open_jobs from indexing.face_jobs j where j.ended_at is null;
   end if;
 
   with waiting as (

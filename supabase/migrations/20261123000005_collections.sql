@@ -19,7 +19,8 @@ language sql security definer set search_path = '' as $$
   ) from handed
 $$;
 
--- Whatever the ledger believed to be in this event's collection is not: the collection was made anew.
+-- Whatever the ledger believed to be in this event's collection is not: the collection was made anew. What a worker is
+-- just putting there may have met the old one or the new.
 create or replace function indexing.forget_faces(event uuid) returns void
 language plpgsql set search_path = '' as $$
 begin
@@ -29,7 +30,7 @@ begin
     state = case when j.state = 'running' then j.state else 'queued' end,
     attempts = 0, dead_letters = 0, error = null, queued_at = clock_timestamp(),
     send_token = null, sending_until = null, ended_at = null
-  where j.event_id = event and (j.face_id is not null or cardinality(j.stray_face_ids) > 0);
+  where j.event_id = event and (j.face_id is not null or cardinality(j.stray_face_ids) > 0 or j.state = 'running');
 end
 $$;
 

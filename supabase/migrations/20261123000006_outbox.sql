@@ -1,3 +1,9 @@
+-- The events whose jobs wait for their collection.
+create or replace function indexing.without_collection() returns uuid[]
+language sql stable set search_path = '' as $$
+  select coalesce(array_agg(r.event_id), '{}') from indexing.event_runs r where r.collection = 'missing'
+$$;
+
 -- Confirms the page that a scheduler has just sent, and leases it the next one. Erasures come first, then the event that
 -- starts soonest.
 --   page       how many jobs at most
@@ -14,9 +20,13 @@ declare
   now constant timestamptz := clock_timestamp();
   token constant uuid := gen_random_uuid();
   room integer;
+  until timestamptz; -- in the order of the outbox
+  waiting constant uuid[] := indexing.without_collection();
   jobs jsonb;
 begin
   if sent is not null then
+    perform from indexing.face_jobs j where j.send_token = sent order by j.event_id, j.user_id for update;
+
     update indexing.face_jobs j set send_token = null
     from jsonb_to_recordset(unsent) as x(event_id uuid, user_id uuid)
     where j.event_id = x.event_id and j.user_id = x.user_id and j.send_token = sent;
@@ -26,16 +36,17 @@ begin
   end if;
 
   select greatest(in_flight - count(*), 0) into room
-  from (select from indexing.face_jobs j where j.state = 'sent' limit in_flight) waiting;
+  from (select from indexing.face_jobs j where j.state = 'sent' limit in_flight) lying;
+  until := case when room > 0 then 'infinity' else '-infinity' end;
 
   with picked as (
     select j.event_id, j.user_id
-    from indexing.face_jobs j join indexing.event_runs r on r.event_id = j.event_id and r.collection <> 'missing'
+    from indexing.face_jobs j
     where j.state = 'queued' and (j.sending_until is null or j.sending_until < now)
-      and (room > 0 or j.due = '-infinity')
+      and j.due <= until and j.event_id <> all (waiting)
     order by j.due, j.event_id, j.user_id
     limit case when room > 0 then least(page, room) else page end
-    for update of j skip locked
+    for update skip locked
   ), leased as (
     update indexing.face_jobs j set send_token = token, sending_until = now + interval '1 minute'
     from picked where j.event_id = picked.event_id and j.user_id = picked.user_id

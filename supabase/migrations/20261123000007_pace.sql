@@ -25,6 +25,7 @@ begin
   update indexing.pace p set
     next_slot = greatest(p.next_slot, now)
       + make_interval(secs => slots / least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)))
+  where p.only_row
   returning
     least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)),
     p.next_slot - make_interval(secs => slots / least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)))
@@ -47,7 +48,7 @@ create or replace function indexing.slow_down(tps double precision) returns void
 language sql set search_path = '' as $$
   update indexing.pace p set
     rate = greatest(0.5, 0.8 * indexing.recovered_rate(p.rate, p.rate_since, tps)), rate_since = clock_timestamp()
-  where p.rate_since < clock_timestamp() - interval '1 second'
+  where p.only_row and p.rate_since < clock_timestamp() - interval '1 second'
 $$;
 
 select indexing.close_functions();

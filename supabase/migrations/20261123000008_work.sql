@@ -7,30 +7,37 @@ create or replace function indexing.put_urgent_first(messages jsonb, token uuid)
 language plpgsql set search_path = '' as $$
 declare
   now constant timestamptz := clock_timestamp();
+  no_collection constant uuid[] := indexing.without_collection();
   answer jsonb;
 begin
   perform from indexing.face_jobs j
-  join jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid) using (event_id, user_id)
+  join (
+    select m.event_id, m.user_id from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid)
+    union
+    select g.event_id, g.user_id from indexing.face_jobs g where g.state = 'running' and g.lease_token = token
+  ) wanted using (event_id, user_id)
   order by j.event_id, j.user_id for update of j;
 
   with asked as (
     select m.event_id, m.user_id, m.version
     from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid, version integer)
-  ), waiting as (
-    select j.event_id, j.user_id, j.due, row_number() over (order by j.due desc, j.event_id, j.user_id) as place
+  ), found as materialized ( -- by their keys, whatever the statistics say of their states
+    select j.event_id, j.user_id, j.due, j.state, j.version <= asked.version as current
     from asked join indexing.face_jobs j using (event_id, user_id)
-    where asked.version >= j.version and j.state in ('queued', 'sent')
+  ), waiting as (
+    select f.*, row_number() over (order by f.due desc, f.event_id, f.user_id) as place
+    from found f where f.current and f.state in ('queued', 'sent')
   ), urgent as (
     select u.*, row_number() over (order by u.due, u.event_id, u.user_id) as place from (
       select j.event_id, j.user_id, j.version, j.due
-      from indexing.face_jobs j join indexing.event_runs r on r.event_id = j.event_id and r.collection <> 'missing'
+      from indexing.face_jobs j
       where j.state = 'queued' and (j.sending_until is null or j.sending_until < now)
-        and j.due < (select max(due) from waiting)
-        and not exists (select from asked where asked.event_id = j.event_id and asked.user_id = j.user_id)
+        and j.due < (select max(due) from waiting) and j.event_id <> all (no_collection)
       order by j.due, j.event_id, j.user_id
       limit (select count(*) from waiting)
-      for update of j skip locked
+      for update skip locked
     ) u
+    where not exists (select from asked where asked.event_id = u.event_id and asked.user_id = u.user_id)
   ), swapped as (
     select w.event_id, w.user_id, u.event_id as for_event, u.user_id as for_user, u.version as for_version
     from waiting w join urgent u on u.place = w.place and u.due < w.due
@@ -77,8 +84,11 @@ begin
   messages := indexing.put_urgent_first(messages, token);
 
   with asked as (
-    select m.event_id, m.user_id, m.version
+    select m.event_id, m.user_id, max(m.version) as version
     from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid, version integer)
+    group by m.event_id, m.user_id
+  ), found as materialized ( -- by their keys, whatever the statistics say of their states
+    select j.*, asked.version as asked_version from asked join indexing.face_jobs j using (event_id, user_id)
   ), open as (
     -- A message older than its job is passed over: a newer one is on its way. So is one whose job is leased: whoever
     -- ends the lease sees whether there is more to do.
@@ -87,10 +97,9 @@ begin
       case when w.photo is not null then j.face_photo is distinct from w.photo
         else j.face_id is not null and w.tenure is not true end
       or cardinality(j.stray_face_ids) > 0 or j.unconfirmed as call_needed
-    from asked
-    join indexing.face_jobs j using (event_id, user_id)
+    from found j
     join indexing.wishes w using (event_id, user_id)
-    where asked.version >= j.version
+    where (j.asked_version >= j.version or j.lease_token = token)
       and (j.state in ('queued', 'sent') or (j.state = 'running' and (j.lease_until <= now or j.lease_token = token)))
   ), closed as (
     update indexing.face_jobs j set
@@ -102,7 +111,7 @@ begin
     returning j.event_id
   ), leased as (
     update indexing.face_jobs j set
-      state = 'running', attempts = j.attempts + 1,
+      state = 'running', attempts = j.attempts + case when j.lease_token = token then 0 else 1 end,
       send_token = null, sending_until = null,
       lease_token = token, lease_until = now + make_interval(secs => lease_seconds), leased_version = j.version,
       unconfirmed = j.unconfirmed or open.photo is not null
@@ -209,14 +218,15 @@ begin
       index_calls = j.index_calls + r.calls,
 
       -- A result without its lease may have crossed with another's calls: believed as far as it names faces, no further.
-      face_id = case when next = 'lost' then j.face_id else r.face_id end,
+      face_id = case when next = 'lost' then j.face_id
+        when coalesce(r.photo, j.face_photo) is not null then r.face_id end, -- else it was forgotten meanwhile
       face_photo = case when next = 'lost' then j.face_photo
         when r.face_id is not null then coalesce(r.photo, j.face_photo) end,
       stray_face_ids = case when next = 'lost' then array(
           select unnest(j.stray_face_ids) union select unnest(r.faces)
           union select r.face_id where r.face_id is distinct from j.face_id and r.face_id is not null)
         else r.faces end,
-      unconfirmed = next = 'lost' or not r.certain,
+      unconfirmed = next = 'lost' or not r.certain or j.version > j.leased_version,
 
       version = j.version + case
         when next = 'lost' or (next = 'again' and j.version = j.leased_version) then 1 else 0 end,
@@ -224,12 +234,13 @@ begin
         else j.attempts end,
       due = case when r.against = 'no_consent' then '-infinity' else r.starts_at end,
       queued_at = case when next in ('again', 'later', 'lost') then now else j.queued_at end,
+      send_token = null, sending_until = null,
       sent_at = case when next = 'retry' then now else j.sent_at end,
       lease_token = case when next in ('lost', 'unclear') then j.lease_token end,
       lease_until = case next when 'lost' then j.lease_until
         when 'unclear' then now + make_interval(secs => quiet_seconds) end,
       leased_version = case when next in ('lost', 'unclear') then j.leased_version end,
-      finished_token = case when next = 'lost' then j.finished_token else token end,
+      finished_token = token,
       ended_at = case when next = 'ended' then now end
     from judged r
     where j.event_id = r.event_id and j.user_id = r.user_id and next <> 'repeated'

@@ -13,11 +13,14 @@ begin
   join jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid) using (event_id, user_id)
   order by j.event_id, j.user_id for update of j;
 
-  with dead as (
+  with found as materialized ( -- by their keys, whatever the statistics say of their states
+    select j.*, l.version as letter_version
+    from jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid, version integer)
+    join indexing.face_jobs j using (event_id, user_id)
+  ), dead as (
     select distinct j.event_id, j.user_id, j.attempts = 0 and j.dead_letters < 3 as never_tried
-    from indexing.face_jobs j
-    join jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid, version integer) using (event_id, user_id)
-    where l.version >= j.version
+    from found j
+    where j.letter_version >= j.version
       and (j.state = 'sent' or (j.state = 'running' and j.lease_until <= clock_timestamp()))
   ), buried as (
     update indexing.face_jobs j set
@@ -27,7 +30,7 @@ begin
         else coalesce(j.error, 'its message was received too often, and no attempt left a word: the worker died or could not reach the database') end,
       version = j.version + case when dead.never_tried then 1 else 0 end,
       dead_letters = j.dead_letters + 1,
-      queued_at = clock_timestamp(),
+      queued_at = case when dead.never_tried then clock_timestamp() else j.queued_at end,
       lease_token = null, lease_until = null, leased_version = null,
       ended_at = case when not dead.never_tried then clock_timestamp() end
     from dead where j.event_id = dead.event_id and j.user_id = dead.user_id

@@ -21,7 +21,7 @@ begin
   if url is not null and coalesce(length(secret), 0) < 16 then
     raise exception 'the secret of the nudge must have 16 characters at least' using errcode = 'invalid_parameter_value';
   end if;
-  update indexing.nudging set url = configure_nudge.url, secret = configure_nudge.secret;
+  update indexing.nudging set url = configure_nudge.url, secret = configure_nudge.secret where only_row;
 end
 $$;
 
@@ -55,6 +55,7 @@ begin
     again = n.running_until > clock_timestamp(),
     running_until = case when n.running_until > clock_timestamp() then n.running_until
       else clock_timestamp() + make_interval(secs => run_seconds) end
+  where n.only_row
   returning not n.again into free;
   return free;
 end
@@ -67,6 +68,7 @@ language sql security definer set search_path = '' as $$
     again = false,
     running_until = case when n.again then n.running_until else '-infinity' end
   from (select m.again from indexing.nudging m for update) before
+  where n.only_row
   returning before.again
 $$;
 

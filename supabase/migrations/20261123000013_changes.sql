@@ -131,12 +131,11 @@ create or replace trigger indexing_events_deleted after delete on public.events
 create or replace function indexing.close_event(event uuid) returns void
 language plpgsql set search_path = '' as $$
 begin
-  perform from indexing.face_jobs j where j.event_id = event order by j.user_id for update;
   update indexing.face_jobs j set
     version = j.version + 1,
     state = case when j.state = 'running' then j.state else 'erased' end,
     reason = 'event_deleted', error = null,
-    face_id = null, face_photo = null, stray_face_ids = '{}', unconfirmed = j.state = 'running',
+    face_id = null, face_photo = null, stray_face_ids = '{}', unconfirmed = true,
     send_token = null, sending_until = null,
     ended_at = case when j.state <> 'running' then clock_timestamp() end
   where j.event_id = event;
@@ -156,12 +155,8 @@ declare
   app public.events;
   run indexing.event_runs;
 begin
+  select * into run from indexing.event_runs r where r.event_id = event for update; -- not to be settled meanwhile
   select * into app from public.events e where e.event_id = event;
-  select * into run from indexing.event_runs r where r.event_id = event;
-
-  perform from indexing.face_jobs j
-  where j.event_id = event and (j.state = 'queued' or (j.state = 'skipped' and j.reason in ('event_inactive', 'event_closed')))
-  order by j.user_id for update;
   if app.starts_at is not null and app.starts_at <> run.starts_at then
     update indexing.event_runs r set starts_at = app.starts_at where r.event_id = event;
     update indexing.face_jobs j set due = app.starts_at
@@ -169,7 +164,7 @@ begin
   end if;
   if app.is_active and app.cleanup_status = 'pending' then
     update indexing.face_jobs j set
-      state = 'queued', version = j.version + 1, attempts = 0, queued_at = clock_timestamp(), ended_at = null
+      state = 'queued', reason = null, version = j.version + 1, attempts = 0, queued_at = clock_timestamp(), ended_at = null
     where j.event_id = event and j.state = 'skipped' and j.reason in ('event_inactive', 'event_closed');
     if run.reason = 'event_inactive' and app.indexing_status = 'failed' then
       -- A run that the deactivation ended is begun anew.
@@ -192,6 +187,7 @@ create or replace function public.indexing_absorb(page integer default 5000) ret
 language plpgsql security definer set search_path = '' as $$
 declare
   taken indexing.changes[];
+  events uuid[]; -- that changed themselves
   event uuid;
   written integer;
 begin
@@ -205,10 +201,23 @@ begin
     return jsonb_build_object('changes', 0, 'jobs', 0);
   end if;
 
-  for event in
+  events := array(
     select distinct c.event_id from unnest(taken) c join indexing.event_runs r using (event_id)
     where c.user_id is null order by c.event_id
-  loop
+  );
+
+  -- Jobs are locked before runs and in their order, here as everywhere: the event's own change concerns all its jobs,
+  -- a profile's those of all its events. A worker that has read the app's tables before the change is waited for.
+  perform from indexing.face_jobs j join (
+    select e.event_id, e.user_id from indexing.face_jobs e where e.event_id = any (events)
+    union
+    select u.event_id, u.user_id from unnest(taken) c join indexing.face_jobs u using (user_id) where c.event_id is null
+    union
+    select c.event_id, c.user_id from unnest(taken) c where c.event_id is not null and c.user_id is not null
+  ) concerned using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  foreach event in array events loop
     if exists (select from public.events e where e.event_id = event) then
       perform indexing.follow_event(event);
     else
@@ -228,6 +237,7 @@ begin
       bool_or(j.user_id is not null) as known
     from concerned c
     join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
+    join public.events e on e.event_id = c.event_id -- one that was deleted is closed as a whole
     left join public.event_consents a on a.event_id = c.event_id and a.user_id = c.user_id
     left join indexing.face_jobs j on j.event_id = c.event_id and j.user_id = c.user_id
     group by c.event_id, c.user_id, r.starts_at
@@ -235,10 +245,10 @@ begin
   insert into indexing.face_jobs as j (event_id, user_id, due, unconfirmed)
   select
     event_id, user_id, case when consents then starts_at else '-infinity' end,
-    -- After more than one change the app may have indexed, by itself, a photo that is no longer the one.
     changes > 1
   from looked_at
-  where consents or known
+  -- After more than one change the app may have indexed, by itself, a face or a photo that is no longer the one.
+  where consents or known or changes > 1
   order by event_id, user_id
   on conflict (event_id, user_id) do update set
     version = j.version + 1,

@@ -44,7 +44,8 @@ begin
     state = 'in_progress', reason = null, settled_at = null,
     collection_attempts = 0, collection_error = null, collection_due = now
   where r.event_id = any (free);
-  update public.events e set indexing_status = 'in_progress' where e.event_id = any (free);
+  update public.events e set indexing_status = 'in_progress'
+  where e.event_id = any (free) and e.indexing_status <> 'pending'; -- that one is claimed anew
   return jsonb_build_object(
     'jobs', replayed, 'events', to_jsonb(free),
     'held', coalesce((select jsonb_agg(id) from unnest(chosen) id where id <> all (free)), '[]')

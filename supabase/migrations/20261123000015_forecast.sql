@@ -5,7 +5,7 @@ create or replace function public.indexing_forecast(tps double precision) return
 language sql stable security definer set search_path = '' as $$
   with open as (
     select j.event_id, count(*) as jobs from indexing.face_jobs j
-    where j.state in ('queued', 'sent', 'running') group by j.event_id
+    where j.ended_at is null group by j.event_id
   ), in_order as (
     select
       r.event_id, r.starts_at, coalesce(open.jobs, 0) as jobs,

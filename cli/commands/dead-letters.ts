@@ -1,0 +1,84 @@
+import { connectSqs } from '../../src/core/queue.ts'
+import { EXIT, type ExitCode } from '../exit.ts'
+import type { DeadLetter } from '../ledger.ts'
+import { countMessages, type QueueCounts } from '../redrive.ts'
+import { type Session, titleOf } from '../session.ts'
+import { cut, plain, type Terminal, tableOf } from '../terminal.ts'
+import { amount, clock, figure } from '../words.ts'
+
+export interface DeadLettersOptions {
+  json?: boolean
+}
+
+/** What `--json` prints: fields are added to it, never changed. */
+export interface DeadLettersDocument {
+  at: string
+  system: string
+  url: string
+  /** In the dead-letter queue at this moment. */
+  queue: { waiting: number; in_flight: number }
+  /** What the finalizer has kept because it is no message of ours, the latest first. */
+  kept: DeadLetter[]
+}
+
+const SHOWN = 20
+
+export async function deadLetters(session: Session, { json = false }: DeadLettersOptions): Promise<ExitCode> {
+  const { system, terminal } = session
+  const [counts, kept] = await Promise.allSettled([
+    countDeadLetters(session),
+    session.ledger().then((ledger) => ledger.deadLetters(json ? Infinity : SHOWN)),
+  ])
+  if (json && counts.status === 'fulfilled' && kept.status === 'fulfilled') {
+    const document: DeadLettersDocument = {
+      at: new Date().toISOString(),
+      system: system.name,
+      url: system.supabaseUrl,
+      queue: { waiting: counts.value.waiting, in_flight: counts.value.inFlight },
+      kept: kept.value.letters,
+    }
+    terminal.write(`${JSON.stringify(document, null, 2)}\n`)
+    return EXIT.done
+  }
+  if (!json) {
+    // One may be there while the other is away.
+    terminal.write(`${titleOf(session)}\n\n`)
+    if (counts.status === 'fulfilled') terminal.write(`${viewCounts(counts.value, session)}\n`)
+    if (kept.status === 'fulfilled')
+      terminal.write(`${viewKept(kept.value.letters, kept.value.total, terminal)}\n`)
+  }
+  const failed = [counts, kept].find(({ status }) => status === 'rejected')
+  if (failed?.status === 'rejected') throw failed.reason
+  return EXIT.done
+}
+
+async function countDeadLetters({ system }: Session): Promise<QueueCounts> {
+  const sqs = connectSqs()
+  return countMessages(sqs, await system.deadLetterQueueUrl(sqs))
+}
+
+function viewCounts({ waiting, inFlight }: QueueCounts, { system, terminal }: Session): string {
+  const counts = `In the dead-letter queue: ${figure(waiting)} waiting, ${figure(inFlight)} in flight.`
+  if (waiting === 0) return counts
+  return `${terminal.paint('yellow', counts)} Back to the work queue: npx event-indexer redrive${system.option}`
+}
+
+function viewKept(letters: DeadLetter[], total: number, terminal: Terminal): string {
+  if (total === 0) return 'Kept as no messages of ours: none.'
+  const now = new Date()
+  const times = letters.map(({ received_at }) => clock(received_at, now))
+  const time = Math.max(8, ...times.map(({ length }) => length))
+  const columns = [
+    { head: 'RECEIVED', width: time },
+    { head: 'MESSAGE ID', width: 36 },
+    { head: 'LENGTH', width: 8, align: 'right' as const },
+  ]
+  const rows = letters.flatMap(({ message_id, problem, body }, index) => [
+    [times[index] ?? '', plain(message_id), figure(body.length)],
+    terminal.paint('red', `  ${plain(problem)}`),
+    terminal.paint('dim', `  ${cut(plain(body.slice(0, 200)), terminal.columns - 2)}`),
+  ])
+  const more =
+    total > letters.length ? `\n… and ${figure(total - letters.length)} older: --json lists them all` : ''
+  return `Kept as no messages of ours: ${amount(total, 'message')}, the latest first.\n\n${tableOf(columns, rows, terminal)}${more}`
+}

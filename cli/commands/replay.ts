@@ -1,0 +1,96 @@
+import { EXIT, type ExitCode } from '../exit.ts'
+import { explain } from '../explain.ts'
+import type { Ledger, ReplayRequest } from '../ledger.ts'
+import { replay as begin, outcomeOf, type Replay, sendOutbox } from '../replay.ts'
+import { type Session, titleOf } from '../session.ts'
+import { type EventStatus, isSettled, lookAt } from '../status.ts'
+import { viewOverview } from '../status-view.ts'
+import { watch } from '../watch.ts'
+import { amount } from '../words.ts'
+import { shower } from './status.ts'
+
+export interface ReplayOptions {
+  event?: string
+  user?: string
+  reason?: string
+  /** Whether to follow the events until they are settled. */
+  wait: boolean
+}
+
+export async function replay(session: Session, options: ReplayOptions): Promise<ExitCode> {
+  const { system, terminal } = session
+  const ledger = await session.ledger()
+  const request: ReplayRequest = {
+    event: options.event ?? null,
+    attendee: options.user ?? null,
+    why: options.reason ?? null,
+  }
+  const begun = await begin(ledger, system, request)
+  const look = () => lookAt(ledger, system.indexFacesTps, begun.events)
+  const before = await look()
+  terminal.write(`${titleOf(session)}\n\n${announce(begun)}\n`)
+  terminal.write(`${await send(ledger, session)}\n\n`)
+  const heldCode = begun.held.length > 0 ? EXIT.held : EXIT.done
+  if (!options.wait) return heldCode
+
+  const view = (events: EventStatus[]) => ({
+    events,
+    text: viewOverview(events, { terminal, now: new Date(), option: system.option }),
+  })
+  const show = shower(session, view, 'Ctrl-C leaves it running')
+  const { seen, interrupted } = await watch({ look, show, isOver: (events) => events.every(isSettled) })
+  if (interrupted) {
+    terminal.write(`\nLeft running. To follow it again: npx event-indexer status${system.option} --watch\n`)
+    return EXIT.interrupted
+  }
+  return conclude(before, seen ?? [], session) ?? heldCode
+}
+
+function announce({ jobs, begun, events, held }: Replay): string {
+  const of = amount(events.length, 'event')
+  const first = begun
+    ? jobs > 0
+      ? `${amount(jobs, 'attendee')} of ${of} queued again.`
+      : `${of} begun anew.`
+    : `Nothing new to replay: ${of} under way already.`
+  if (held.length === 0) return first
+  return `${first}\nThe app is changing ${amount(held.length, 'more event')} at this moment (${held.join(', ')}): replay again for the rest.`
+}
+
+/** Sends at once what is queued. Where that is not possible, the scheduler does it a little later. */
+async function send(ledger: Ledger, { system }: Session): Promise<string> {
+  const later = 'The scheduler sends them within a minute.'
+  try {
+    const { sent, errors } = await sendOutbox(ledger, system)
+    const [error] = errors
+    if (error) return `SQS did not take ${amount(errors.length, 'message')} (${error}). ${later}`
+    return sent > 0
+      ? `${amount(sent, 'message')} sent to the workers.`
+      : 'The scheduler goes on with it within a minute.'
+  } catch (error) {
+    const known = explain(error, system)
+    return `Not sent from here: ${known instanceof Error ? known.message : known} ${later}`
+  }
+}
+
+/** Says how it ended; returns the exit code of a failure. */
+function conclude(
+  before: EventStatus[],
+  ended: EventStatus[],
+  { system, terminal }: Session,
+): ExitCode | null {
+  const { failedAgain, stillFailed } = outcomeOf(before, ended)
+  const [event] = ended
+  const why = ended.length === 1 && event ? ` --event ${event.event_id}` : ''
+  const rest =
+    stillFailed > 0 ? ` ${amount(stillFailed, 'attendee')} who were not replayed are still failed.` : ''
+  if (failedAgain > 0) {
+    const text = `Failed again: ${amount(failedAgain, 'attendee')}.`
+    terminal.write(
+      `\n${terminal.paint('red', text)} Why: npx event-indexer status${system.option}${why}${rest}\n`,
+    )
+    return EXIT.failed
+  }
+  terminal.write(`\n${terminal.paint('green', 'Done: nobody has failed again.')}${rest}\n`)
+  return null
+}

@@ -1,0 +1,70 @@
+import { SQSServiceException } from '@aws-sdk/client-sqs'
+import { SSMServiceException } from '@aws-sdk/client-ssm'
+import { ZodError } from 'zod'
+import { DatabaseError } from '../src/core/database.ts'
+import { EXIT, OperatorError } from './exit.ts'
+import type { System } from './system.ts'
+
+/** Says what an error means to the operator, and what to do about it. What it does not know it returns as it is. */
+export function explain(error: unknown, system: System): unknown {
+  if (error instanceof DatabaseError) return explainDatabase(error, system)
+  if (error instanceof ZodError)
+    return new OperatorError(
+      EXIT.unreachable,
+      'The database answers otherwise than this program expects: its migrations and this program are of different versions.',
+      { cause: error },
+    )
+  return error instanceof Error ? (explainAws(error, system) ?? error) : error
+}
+
+/** Whether the same may succeed a moment later. */
+export const isPassing = (error: unknown): boolean => error instanceof DatabaseError && error.passing
+
+function explainDatabase(error: DatabaseError, { supabaseUrl, name }: System): OperatorError {
+  const say = (what: string) => new OperatorError(EXIT.unreachable, what, { cause: error })
+  if (error.code === '')
+    return say(
+      `No answer from ${supabaseUrl}. Is SUPABASE_URL right, is the network there, does ${name} run? (${error.message})`,
+    )
+  if (/^(401|403|42501|PGRST30\d)$/.test(error.code))
+    return say(
+      `${supabaseUrl} does not let us in: the key is not the service role key of this project. (${error.message})`,
+    )
+  if (error.code === 'PGRST202')
+    return say(
+      `The database of ${name} has not all of this version's functions: apply supabase/migrations to it. (${error.message})`,
+    )
+  if (error.passing)
+    return say(`The database of ${name} is away or overloaded: try again in a moment. (${error.message})`)
+  return say(`The database of ${name} refuses: ${error.message}`)
+}
+
+const NO_CREDENTIALS =
+  /^(CredentialsProviderError|TokenProviderError|ExpiredToken\w*|InvalidClientTokenId|UnrecognizedClientException|InvalidSignatureException|SignatureDoesNotMatch|IncompleteSignature|MissingAuthenticationToken\w*|InvalidSecurity)$/
+const NO_CONNECTION = /^(ECONN\w+|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EPIPE)$/
+
+function explainAws(error: Error, { name }: System): OperatorError | undefined {
+  const say = (what: string) => new OperatorError(EXIT.unreachable, what, { cause: error })
+  if (/^AccessDenied/.test(error.name))
+    return say(`AWS does not allow it; your role or user lacks the permission: ${error.message}`)
+  if (NO_CREDENTIALS.test(error.name))
+    return say(
+      `AWS accepts no credentials of yours: set AWS_PROFILE, or sign in again. (${error.name}: ${error.message})`,
+    )
+  if (error.message === 'Region is missing')
+    return say('Which AWS region? Set AWS_REGION to the one that the system is deployed in.')
+  if (/QueueDoesNotExist|NonExistentQueue/.test(error.name))
+    return say(`There is no such queue: is ${name} deployed in this region and account? (${error.message})`)
+  if (error.name === 'ParameterNotFound')
+    return say(
+      `The SSM parameter of the service role key is not there: is ${name} deployed in this region and account? SUPABASE_SERVICE_ROLE_KEY_PARAMETER names another one.`,
+    )
+  const code = 'code' in error ? String(error.code) : ''
+  if (NO_CONNECTION.test(code) || error.name === 'TimeoutError')
+    return say(
+      `No answer from AWS. Is the network there, is AWS_REGION right? (${code || error.name}: ${error.message})`,
+    )
+  if (error instanceof SQSServiceException || error instanceof SSMServiceException)
+    return say(`AWS refuses: ${error.name}: ${error.message}`)
+  return undefined
+}

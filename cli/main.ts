@@ -1,0 +1,181 @@
+import { Command, InvalidArgumentError, Option } from 'commander'
+import * as z from 'zod'
+import { deadLetters } from './commands/dead-letters.ts'
+import { redrive } from './commands/redrive.ts'
+import { replay } from './commands/replay.ts'
+import { status } from './commands/status.ts'
+import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
+import { explain } from './explain.ts'
+import { REPLAYABLE } from './reasons.ts'
+import { openSession, type Session } from './session.ts'
+
+const DESCRIPTION = `Says how the indexing of events stands, why attendees are not indexed, and has failed ones tried again.`
+
+const AFTER_HELP = `
+Which system:
+  --stage NAME       a deployed stage. Its queues and the key's SSM parameter are found by its name; SUPABASE_URL and AWS
+                     credentials and region come from the environment. SUPABASE_SERVICE_ROLE_KEY, or
+                     SUPABASE_SERVICE_ROLE_KEY_PARAMETER with another parameter's path, is honoured where it is set.
+  the environment    if SUPABASE_URL is set: with SUPABASE_SERVICE_ROLE_KEY, WORK_QUEUE_URL, DEAD_LETTER_QUEUE_URL
+  the local system   otherwise, by itself, while npm run dev runs
+
+  INDEX_FACES_TPS    the account's IndexFaces calls a second, on which forecasts rest (5 unless set)
+  NO_COLOR           no colours
+
+Exit codes:
+${Object.entries(EXIT_CODES)
+  .map(([name, meaning]) => `  ${String(EXIT[name as keyof typeof EXIT]).padEnd(5)}${meaning}`)
+  .join('\n')}
+
+Examples:
+  npx event-indexer status --stage prod --watch
+  npx event-indexer status --event 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11
+  npx event-indexer replay --event 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11 --reason photo_unreadable
+  npx event-indexer replay --all-failed
+`
+
+const STATUS_JSON = `
+--json prints one object; with --watch one a line, every two seconds. Fields may be added, never changed:
+  { "at", "system", "url", "index_faces_tps",
+    "events": [{
+      "event_id", "name", "status": the app's indexing_status, "starts_at",
+      "state": "in_progress" | "completed" | "failed" | "unclaimed",
+
+      if claimed:
+      "attendees": { "indexed", "skipped", "failed", "erased", "queued", "in_flight" },
+      "skipped": { REASON: n }, "failed": { REASON: n }, "index_calls",
+      "oldest_open": since when the oldest without an outcome waits, or null,
+      "ready_at": when the last one is expected to be done, or null, "late": whether that is after the start,
+      "claimed_at", "settled_at", "reason": why it was settled so, where the attendees do not say it,
+      "collection", "collection_error",
+
+      if unclaimed:
+      "active", "attendees": how many consent,
+
+      with --event, if claimed:
+      "failures": [{ "user_id", "reason", "error", "attempts" }],
+      "skips": [{ "user_id", "reason", "to_attendee": what to tell them, or null }]
+    }] }
+`
+
+const REASONS_HELP = `
+Reasons: ${REPLAYABLE.join(', ')}
+`
+
+const DEAD_LETTERS_JSON = `
+--json prints one object. Fields may be added, never changed:
+  { "at", "system", "url", "queue": { "waiting", "in_flight" },
+    "kept": [{ "message_id", "received_at", "problem", "body", "attributes": SQS's own }] }
+`
+
+/** Runs the command that the arguments name, and ends the process with its exit code. */
+export async function main(argv: string[]): Promise<void> {
+  // Whoever reads us may have seen enough: event-indexer status | head
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.done)
+    throw error
+  })
+  await programOf(process.exit).parseAsync(argv)
+}
+
+function programOf(exit: (code: ExitCode) => void): Command {
+  /** Runs a command in a session, and says its errors to the operator. */
+  const run =
+    <Options>(command: (session: Session, options: Options) => Promise<ExitCode>) =>
+    async (options: Options & { stage?: string }) => {
+      const code = await answer(options.stage, (session) => command(session, options))
+      process.stdout.write('', () => exit(code)) // when all is written
+    }
+  const stage = () =>
+    new Option('--stage <name>', 'a deployed stage, such as prod').argParser(
+      matching(/^[a-zA-Z0-9-_]+$/, 'It is not the name of a stage.'),
+    )
+
+  const program = new Command('event-indexer')
+    .description(DESCRIPTION)
+    .addHelpText('after', AFTER_HELP)
+    .showHelpAfterError('See --help.')
+    .helpCommand(false)
+
+  program
+    .command('status')
+    .description('how events stand: attendees by outcome, what is still open, when they will be ready')
+    .option(
+      '--event <id>',
+      'one event, with who failed and why, and who was skipped and what to tell them',
+      uuid,
+    )
+    .option('--watch', 'look again every two seconds, until Ctrl-C')
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', STATUS_JSON)
+    .action(run(status))
+
+  const replaying = program
+    .command('replay')
+    .description('have failed attendees tried again, and follow that until their events are settled')
+    .option('--event <id>', 'of this event', uuid)
+    .option('--user <id>', 'this attendee alone', uuid)
+    .addOption(
+      new Option('--reason <reason>', 'those alone who failed, or were skipped, for this reason').argParser(
+        reason,
+      ),
+    )
+    .option('--all-failed', 'of all events')
+    .option('--no-wait', 'do not follow it')
+    .addOption(stage())
+    .addHelpText('after', REASONS_HELP)
+  replaying.action(run(replay))
+  replaying.hook('preAction', (command) => {
+    const { event, user, reason, allFailed } = command.opts()
+    if (!event === !allFailed) command.error('error: say what to replay: either --event ID or --all-failed')
+    if (allFailed && (user || reason)) command.error('error: --user and --reason go with --event')
+  })
+
+  program
+    .command('redrive')
+    .description('what still lies in the dead-letter queue back to the work queue')
+    .addOption(stage())
+    .action(run(redrive))
+
+  program
+    .command('dead-letters')
+    .description('what lay in the dead-letter queue and is no message of ours, and how much lies there now')
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', DEAD_LETTERS_JSON)
+    .action(run(deadLetters))
+
+  return program
+}
+
+async function answer(
+  stage: string | undefined,
+  command: (session: Session) => Promise<ExitCode>,
+): Promise<ExitCode> {
+  let session: Session | undefined
+  try {
+    session = await openSession(stage)
+    return await command(session)
+  } catch (error) {
+    const known = session ? explain(error, session.system) : error
+    if (!(known instanceof OperatorError)) throw known
+    process.stderr.write(`${known.message}\n`)
+    return known.exitCode
+  }
+}
+
+const matching = (pattern: RegExp, otherwise: string) => (text: string) => {
+  if (pattern.test(text)) return text
+  throw new InvalidArgumentError(otherwise)
+}
+
+function uuid(text: string): string {
+  if (z.guid().safeParse(text).success) return text.toLowerCase()
+  throw new InvalidArgumentError('It is not an id such as 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11.')
+}
+
+function reason(text: string): string {
+  if (REPLAYABLE.includes(text)) return text
+  throw new InvalidArgumentError(`It is none of: ${REPLAYABLE.join(', ')}.`)
+}

@@ -1,0 +1,134 @@
+import { EXIT, OperatorError } from './exit.ts'
+import type { Job, Ledger, Progress, Unclaimed } from './ledger.ts'
+import { reasonOf } from './reasons.ts'
+
+/** An event that waits for its claim, or is none to claim. */
+export interface UnclaimedEvent {
+  event_id: string
+  name: string | null
+  /** The app's indexing_status. */
+  status: string | null
+  state: 'unclaimed'
+  starts_at: string | null
+  active: boolean
+  /** How many consent. */
+  attendees: number
+}
+
+/** A claimed event. */
+export interface ClaimedEvent {
+  event_id: string
+  name: string | null
+  /** The app's indexing_status; null when the event was deleted. */
+  status: string | null
+  /** The ledger's own. */
+  state: 'in_progress' | 'completed' | 'failed'
+  /** Why it was settled so, where its attendees do not say it. */
+  reason: string | null
+  starts_at: string
+  claimed_at: string
+  settled_at: string | null
+  collection: string
+  collection_error: string | null
+  attendees: Attendees
+  skipped: Record<string, number>
+  failed: Record<string, number>
+  index_calls: number
+  /** Since when the oldest attendee waits. */
+  oldest_open: string | null
+  /** When the last attendee is expected to be done; null once the event is settled, and as long as its jobs are not written. */
+  ready_at: string | null
+  /** Whether that is after the start. */
+  late: boolean
+}
+
+/** Attendees by outcome, and those without one: queued, or in flight between the queue and their worker's report. */
+export type Attendees = Record<'indexed' | 'skipped' | 'failed' | 'erased' | 'queued' | 'in_flight', number>
+
+export type EventStatus = ClaimedEvent | UnclaimedEvent
+
+/** The attendees of an event who are not in its collection though they consent, each with what happened in words. */
+export interface Details {
+  failures: Pick<Job, 'user_id' | 'reason' | 'error' | 'attempts'>[]
+  skips: (Pick<Job, 'user_id' | 'reason'> & { to_attendee: string | null })[]
+}
+
+/** How events stand: these, or all that are in progress or start around now; the soonest start first. */
+export async function lookAt(
+  ledger: Pick<Ledger, 'progress' | 'unclaimed' | 'forecast'>,
+  indexFacesTps: number,
+  events: string[] | null,
+): Promise<EventStatus[]> {
+  const [progress, unclaimed, forecasts] = await Promise.all([
+    ledger.progress(events),
+    ledger.unclaimed(events),
+    ledger.forecast(indexFacesTps),
+  ])
+  const forecastOf = new Map(forecasts.map((forecast) => [forecast.event_id, forecast]))
+  const statuses = [
+    ...progress.map((event) => claimedEvent(event, forecastOf.get(event.event_id))),
+    ...unclaimed.map(unclaimedEvent),
+  ]
+  return statuses.sort((a, b) => timeOf(a) - timeOf(b))
+}
+
+const timeOf = ({ starts_at }: EventStatus) => (starts_at === null ? Infinity : Date.parse(starts_at))
+
+/**
+ * How one event stands.
+ * @throws {OperatorError} when there is none of this id
+ */
+export async function lookAtEvent(
+  ledger: Ledger,
+  indexFacesTps: number,
+  event: string,
+): Promise<EventStatus> {
+  const [status] = await lookAt(ledger, indexFacesTps, [event])
+  if (status) return status
+  throw new OperatorError(
+    EXIT.notDone,
+    `There is no event ${event}. Is the id right, and is this the right system?`,
+  )
+}
+
+/** Who of an event is not in its collection, and why. */
+export async function lookAtDetails(ledger: Ledger, event: string): Promise<Details> {
+  const jobs = await ledger.jobs(event, ['failed', 'skipped'])
+  return {
+    failures: jobs
+      .filter(({ state }) => state === 'failed')
+      .map(({ user_id, reason, error, attempts }) => ({ user_id, reason, error, attempts })),
+    skips: jobs
+      .filter(({ state }) => state === 'skipped')
+      .map(({ user_id, reason }) => ({
+        user_id,
+        reason,
+        to_attendee: reasonOf(reason).toAttendee ?? null,
+      })),
+  }
+}
+
+function unclaimedEvent({ event_id, name, status, starts_at, active, attendees }: Unclaimed): UnclaimedEvent {
+  return { event_id, name, status, state: 'unclaimed', starts_at, active, attendees }
+}
+
+function claimedEvent(
+  { jobs, ...event }: Progress,
+  forecast: { done_at: string; late: boolean } | undefined,
+): ClaimedEvent {
+  const { indexed = 0, skipped = 0, failed = 0, erased = 0, queued = 0, sent = 0, running = 0 } = jobs
+  const written = event.collection === 'ready'
+  return {
+    ...event,
+    attendees: { indexed, skipped, failed, erased, queued, in_flight: sent + running },
+    ready_at: (written && forecast?.done_at) || null,
+    late: written && forecast?.late === true,
+  }
+}
+
+/** How many attendees have no outcome yet. */
+export const openOf = ({ attendees }: ClaimedEvent): number => attendees.queued + attendees.in_flight
+
+/** Whether nothing is left to do for the event. */
+export const isSettled = (event: EventStatus): boolean =>
+  event.state === 'unclaimed' || (event.state !== 'in_progress' && openOf(event) === 0)

@@ -1,0 +1,115 @@
+import { styleText } from 'node:util'
+import Table from 'cli-table3'
+
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan'
+
+/** What is written to, as far as it decides on how things look. */
+export interface Terminal {
+  columns: number
+  /** Infinity where nothing scrolls out of sight. */
+  rows: number
+  /** Whether it can be redrawn. */
+  live: boolean
+  /** Colours text, where colours are wanted. */
+  paint: (style: Style, text: string) => string
+  write: (text: string) => void
+}
+
+const USUAL_COLUMNS = 100
+const MOST_COLUMNS = 120
+
+/** A stream as a terminal: with colours on a TTY without NO_COLOR. */
+export function terminalOf(
+  stream: NodeJS.WriteStream,
+  environment: Record<string, string | undefined>,
+): Terminal {
+  const colours = stream.isTTY && !environment.NO_COLOR
+  return {
+    get columns() {
+      return Math.min(stream.columns || USUAL_COLUMNS, MOST_COLUMNS)
+    },
+    get rows() {
+      return (stream.isTTY && stream.rows) || Infinity
+    },
+    live: stream.isTTY && environment.TERM !== 'dumb',
+    paint: (style, text) => (colours ? styleText(style, text) : text),
+    write: (text) => void stream.write(text),
+  }
+}
+
+const CURSOR_UP = (lines: number) => (lines > 0 ? `\x1b[${lines}A` : '')
+const CLEAR_BELOW = '\x1b[J'
+// Lines that are too long are cut, so that as many lines are drawn as there are.
+const [CUT_LINES, WRAP_LINES] = ['\x1b[?7l', '\x1b[?7h']
+
+/** Draws text over what it drew before; what does not fit on the screen is left out. */
+export function redrawer(terminal: Terminal): (text: string) => void {
+  let drawn = 0
+  return (text) => {
+    const lines = text.trimEnd().split('\n')
+    const room = terminal.rows - 1
+    if (lines.length > room) {
+      const hidden = lines.length - room + 1
+      lines.splice(room - 1, hidden, `… ${hidden} more lines: a taller window shows them`)
+    }
+    terminal.write(`${CURSOR_UP(drawn)}\r${CLEAR_BELOW}${CUT_LINES}${lines.join('\n')}\n${WRAP_LINES}`)
+    drawn = lines.length
+  }
+}
+
+// Also those that turn the direction of writing.
+const CONTROLS = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069]+/gu
+
+/** Text of others on one line, without what would steer the terminal. */
+export const plain = (text: string): string => text.replace(CONTROLS, ' ').trim()
+
+/** Text cut to so many characters. */
+export const cut = (text: string, length: number): string =>
+  text.length > length ? `${text.slice(0, length - 1)}…` : text
+
+/** Breaks text into lines between words, each after an indent of so many spaces. */
+export function wrap(text: string, columns: number, indent: number): string {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line && indent + line.length + 1 + word.length > columns) {
+      lines.push(line)
+      line = word
+    } else line = line ? `${line} ${word}` : word
+  }
+  return [...lines, line].map((each) => ' '.repeat(indent) + each).join('\n')
+}
+
+export interface Column {
+  head: string
+  align?: 'left' | 'right'
+  width: number
+}
+
+const NO_LINES = {
+  ...{ top: '', 'top-mid': '', 'top-left': '', 'top-right': '' },
+  ...{ bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '' },
+  ...{ left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '  ' },
+}
+
+/** A table without lines. A row that is a string goes over all columns. */
+export function tableOf(columns: Column[], rows: (string | string[])[], { paint }: Terminal): string {
+  const table = new Table({
+    chars: NO_LINES,
+    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [], compact: true },
+    colAligns: columns.map(({ align = 'left' }) => align),
+    colWidths: columns.map(({ width }) => width),
+  })
+  table.push(columns.map(({ head }) => paint('dim', head)))
+  for (const row of rows)
+    table.push(
+      typeof row === 'string'
+        ? [{ colSpan: columns.length, content: row, hAlign: 'left', wordWrap: true }]
+        : row,
+    )
+  return table
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n')
+}

@@ -1,0 +1,33 @@
+/** A number as people read it: 12,345. */
+export const figure = (value: number): string => value.toLocaleString('en-US')
+
+/** "1 attendee", "12 attendees". */
+export const amount = (value: number, one: string, many = `${one}s`): string =>
+  `${figure(value)} ${value === 1 ? one : many}`
+
+/** A time of today as 19:00, another as Tue 24 Nov 19:00, in this machine's time zone. */
+export function clock(time: string | Date, now: Date): string {
+  const date = new Date(time)
+  const hour = date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })
+  if (date.toDateString() === now.toDateString()) return hour
+  const year = date.getFullYear() === now.getFullYear() ? {} : { year: 'numeric' as const }
+  const day = date.toLocaleDateString('en-GB', { weekday: 'short', day: 'numeric', month: 'short', ...year })
+  return `${day.replace(',', '')} ${hour}`
+}
+
+/** A time span in its two largest units: 40 s, 12 min, 2 h 10 min, 3 days. */
+export function span(ms: number): string {
+  const seconds = Math.round(ms / 1000)
+  if (seconds < 60) return `${seconds} s`
+  const minutes = Math.round(seconds / 60)
+  if (minutes < 60) return `${minutes} min`
+  const hours = Math.floor(minutes / 60)
+  if (hours < 48) return minutes % 60 > 0 ? `${hours} h ${minutes % 60} min` : `${hours} h`
+  return amount(Math.round(hours / 24), 'day')
+}
+
+/** How far away a time is: "in 12 min", "2 h ago". */
+export function away(time: string, now: Date): string {
+  const ms = Date.parse(time) - now.getTime()
+  return ms >= 0 ? `in ${span(ms)}` : `${span(-ms)} ago`
+}

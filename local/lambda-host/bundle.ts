@@ -1,0 +1,83 @@
+import { rmSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type BuildOptions, build } from 'esbuild'
+import type { Deployment } from '../deployment.ts'
+
+/** The functions as they would be deployed, each one file. */
+export interface Bundle {
+  /** The file of a function's module. */
+  moduleOf: (functionName: string) => string
+  /** What a container's thread runs. */
+  runtime: string
+  remove: () => Promise<void>
+}
+
+/**
+ * Bundles the functions once for all containers, with the options of serverless.yml, but for the Node that runs here.
+ * @param root the project's directory, to which the functions' modules are relative
+ * @throws {Error} esbuild's, naming the file and line that does not build
+ */
+export async function bundleFunctions({ bundling, functions }: Deployment, root: URL): Promise<Bundle> {
+  const directory = await mkdtemp(join(tmpdir(), 'event-indexer-functions-'))
+  const removeNow = () => rmSync(directory, { recursive: true, force: true })
+  process.once('exit', removeNow)
+  const remove = async () => {
+    process.off('exit', removeNow)
+    await rm(directory, { recursive: true, force: true })
+  }
+
+  const options = Object.entries(bundling).filter(([name]) => !PLUGIN_OPTIONS.includes(name))
+  const { outputFileExtension = '.js', exclude = [], external = [] } = bundling
+  const common: BuildOptions = {
+    absWorkingDir: fileURLToPath(root),
+    outdir: directory,
+    target: `node${process.versions.node}`,
+    logLevel: 'silent', // what goes wrong is thrown
+  }
+  try {
+    await build({
+      ...(Object.fromEntries(options) as BuildOptions),
+      ...common,
+      external: [exclude, external].flat().map(String),
+      outExtension: { '.js': String(outputFileExtension) },
+      entryPoints: Object.fromEntries(functions.map(({ name, module }) => [name, `./${module}`])),
+    })
+    await build({
+      ...common,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      outExtension: { '.js': '.mjs' },
+      entryPoints: { runtime: fileURLToPath(new URL('runtime.ts', import.meta.url)) },
+    })
+  } catch (error) {
+    await remove()
+    throw error
+  }
+  return {
+    moduleOf: (name) => join(directory, `${name}${outputFileExtension}`),
+    runtime: join(directory, 'runtime.mjs'),
+    remove,
+  }
+}
+
+/** What stands beside esbuild's options in serverless.yml and is serverless-esbuild's own. */
+const PLUGIN_OPTIONS = [
+  'concurrency',
+  'exclude',
+  'installExtraArgs',
+  'keepOutputDirectory',
+  'nativeZip',
+  'outputBuildFolder',
+  'outputFileExtension',
+  'outputWorkFolder',
+  'packagePath',
+  'packager',
+  'packagerOptions',
+  'skipRebuild',
+  'watch',
+  'zipConcurrency',
+]

@@ -1,0 +1,31 @@
+import type { SearchFacesResponse } from '@aws-sdk/client-rekognition'
+import { z } from 'zod'
+import { action } from '../action.ts'
+import { RekognitionError } from '../errors.ts'
+import { collectionIdSchema, faceIdSchema, faceMatchThresholdSchema, maxFacesSchema } from '../validation.ts'
+import { faceModelVersion, wireMatch } from '../wire.ts'
+
+export const searchFaces = action({
+  input: z.object({
+    CollectionId: collectionIdSchema,
+    FaceId: faceIdSchema,
+    MaxFaces: maxFacesSchema,
+    FaceMatchThreshold: faceMatchThresholdSchema,
+  }),
+  run({ CollectionId, FaceId, MaxFaces, FaceMatchThreshold }, { collections, engine }): SearchFacesResponse {
+    const collection = collections.get(CollectionId)
+    const searched = collection.find(FaceId)
+    if (!searched) {
+      throw new RekognitionError('InvalidParameterException', 'faceId was not found in the collection.')
+    }
+    const matches = collection
+      .matches((template) => engine.similarity(searched.template, template), FaceMatchThreshold, MaxFaces + 1)
+      .filter(({ face }) => face !== searched)
+      .slice(0, MaxFaces)
+    return {
+      SearchedFaceId: FaceId,
+      FaceMatches: matches.map(wireMatch),
+      FaceModelVersion: faceModelVersion,
+    }
+  },
+})

@@ -1,0 +1,81 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { compileFunction } from 'node:vm'
+
+type Tf = typeof import('@tensorflow/tfjs-core')
+export type FaceApi = typeof import('@vladmandic/face-api')
+type Tensor = import('@tensorflow/tfjs-core').Tensor
+
+const require = createRequire(import.meta.url)
+
+/**
+ * Loads face-api with its models for detection, landmarks and recognition, on TensorFlow's WebAssembly backend.
+ * Takes about half a second and, once it has seen a photo, 250 MB.
+ */
+export async function loadFaceApi(): Promise<FaceApi> {
+  const tf: Tf = require('@tensorflow/tfjs-core')
+  const wasm: typeof import('@tensorflow/tfjs-backend-wasm') = require('@tensorflow/tfjs-backend-wasm')
+  addChainedMethods(tf)
+
+  wasm.setWasmPaths(join(packageFolder('@tensorflow/tfjs-backend-wasm'), 'dist/'))
+  await tf.setBackend('wasm')
+  await tf.ready()
+
+  const faceapi = requireFaceApi(tf, wasm)
+  const models = join(packageFolder('@vladmandic/face-api'), 'model')
+  await faceapi.nets.ssdMobilenetv1.loadFromDisk(models)
+  await faceapi.nets.faceLandmark68Net.loadFromDisk(models)
+  await faceapi.nets.faceRecognitionNet.loadFromDisk(models)
+  return faceapi
+}
+
+/**
+ * face-api's build for Node asks for the package '@tensorflow/tfjs', 350 MB of which it uses a few functions of
+ * tfjs-core. So it is evaluated here with a `require` that answers with tfjs-core instead.
+ */
+function requireFaceApi(tf: Tf, wasm: unknown): FaceApi {
+  const file = join(packageFolder('@vladmandic/face-api'), 'dist', 'face-api.node-wasm.js')
+  const substitutes = new Map<string, unknown>([
+    ['@tensorflow/tfjs', tf],
+    ['@tensorflow/tfjs-backend-wasm', wasm],
+  ])
+  const module: { exports: unknown } = { exports: {} }
+  const load = compileFunction(readFileSync(file, 'utf8'), ['module', 'exports', 'require'], {
+    filename: file,
+  })
+  load(module, module.exports, (id: string) => substitutes.get(id) ?? require(id))
+  return module.exports as FaceApi
+}
+
+/** The methods of tensors that '@tensorflow/tfjs' would have added, as far as the three models use them. */
+function addChainedMethods(tf: Tf): void {
+  function reshape(this: Tensor, ...shape: number[]): Tensor {
+    return tf.reshape(this, shape)
+  }
+  function flatten(this: Tensor): Tensor {
+    return tf.reshape(this, [this.size])
+  }
+  const binary = (operation: (one: Tensor, other: Tensor) => Tensor) =>
+    function chained(this: Tensor, other: Tensor): Tensor {
+      return operation(this, other)
+    }
+  function mean(this: Tensor, axis: number[]): Tensor {
+    return tf.mean(this, axis)
+  }
+  Object.assign(tf.Tensor.prototype, {
+    as1D: flatten,
+    as2D: reshape,
+    as3D: reshape,
+    as4D: reshape,
+    add: binary(tf.add),
+    sub: binary(tf.sub),
+    mul: binary(tf.mul),
+    div: binary(tf.div),
+    mean,
+  })
+}
+
+function packageFolder(name: string): string {
+  return dirname(require.resolve(`${name}/package.json`))
+}
