@@ -112,10 +112,15 @@ function interpret(text: string, params: Record<string, string>): Deployment {
         memoryMB: own.memorySize ?? inherited.memorySize,
         environment: { ...inherited.environment, ...environment },
         schedules: events.flatMap(({ schedule }) => (schedule ? [schedule] : [])),
-        eventSources: events.flatMap(({ sqs }) => (sqs ? [sqs] : [])),
+        eventSources: events.flatMap(({ sqs }) => (sqs ? [ofKnownQueue(sqs, arns)] : [])),
       }
     }),
   }
+}
+
+function ofKnownQueue(source: QueueEventSource, arns: Map<string, string>): QueueEventSource {
+  if ([...arns.values()].includes(source.queueArn)) return source
+  throw new Error(`${source.queueArn}, a function's event source, is no queue among the resources`)
 }
 
 const member = z.record(z.string(), z.unknown())
@@ -191,7 +196,10 @@ const REFERENCES: ScalarTag[] = ['Ref', 'GetAtt'].map((name) => ({
 function dereference(value: unknown, arns: Map<string, string>): unknown {
   if (Array.isArray(value)) return value.map((item) => dereference(item, arns))
   if (typeof value !== 'object' || value === null) return value
-  if ('Ref' in value && typeof value.Ref === 'string') return { urlOfQueue: value.Ref }
+  if ('Ref' in value && typeof value.Ref === 'string') {
+    if (!arns.has(value.Ref)) throw new Error(`!Ref ${value.Ref}: only a queue is known here`)
+    return { urlOfQueue: value.Ref }
+  }
   if ('GetAtt' in value && typeof value.GetAtt === 'string') {
     const arn = arns.get(value.GetAtt.replace(/\.Arn$/, ''))
     if (!arn) throw new Error(`!GetAtt ${value.GetAtt}: only the Arn of a queue is known here`)

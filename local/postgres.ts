@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { chown, rm, writeFile } from 'node:fs/promises'
@@ -124,22 +124,25 @@ async function makeTemplate(access: PostgresAccess): Promise<void> {
 const urlOf = ({ port, password }: PostgresAccess, role: string, database: string) =>
   `postgresql://${role}:${password}@127.0.0.1:${port}/${database}`
 
-interface Server {
-  port: number
-  stop: () => Promise<void>
-}
-
-async function startServer(packageName: string, password: string): Promise<Server> {
+async function startServer(
+  packageName: string,
+  password: string,
+): Promise<{ port: number; stop: () => Promise<void> }> {
   for (let attempt = 1; ; attempt++) {
     const installation = await installPostgres(packageName)
     const port = await freePort()
+    let server: GuardedServer | undefined
+    const stop = async () => {
+      await server?.stop()
+      await rm(installation.directory, { recursive: true, force: true })
+    }
     try {
       await initialise(installation, password)
-      const server = guard(installation, port)
-      await ready(server)
-      return { port, stop: () => stop(server, installation.directory) }
+      server = spawnServer(installation, port)
+      await server.ready
+      return { port, stop }
     } catch (error) {
-      await rm(installation.directory, { recursive: true, force: true })
+      await stop()
       // Somebody else took the port between our look and Postgres's.
       if (attempt < 5 && String(error).includes('Address already in use')) continue
       throw error
@@ -196,36 +199,38 @@ const GUARDED_POSTGRES = `
   exec "$@" </dev/null 3<&-
 `
 
-function guard({ postgres, directory, runAs }: PostgresInstallation, port: number): ChildProcess {
+interface GuardedServer {
+  /** Resolves when it takes connections. Rejects with what it said when it ends instead. */
+  ready: Promise<void>
+  /** Stops it at once: nothing in it has to be kept. */
+  stop: () => Promise<void>
+}
+
+function spawnServer({ postgres, directory, runAs }: PostgresInstallation, port: number): GuardedServer {
   const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`])
   const command = [postgres, '-D', dataOf(directory), '-p', String(port), ...settings]
-  return spawn('sh', ['-c', GUARDED_POSTGRES, directory, ...command], {
+  const child = spawn('sh', ['-c', GUARDED_POSTGRES, directory, ...command], {
     ...runAs,
     env: environment(),
     stdio: ['pipe', 'ignore', 'pipe'],
     detached: true, // out of the terminal's process group: its Ctrl-C is for us to answer
   })
-}
-
-/** Resolves when the server takes connections. Rejects with what it said when it ends instead. */
-async function ready(server: ChildProcess): Promise<void> {
-  let said = ''
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.once('exit', () => reject(new Error(`Postgres did not start: ${said.trim()}`)))
-    server.stderr?.setEncoding('utf8').on('data', (text) => {
-      said = (said + text).slice(-4000)
-      if (said.includes('ready to accept connections')) resolve()
-    })
-  })
-}
-
-/** Stops the server at once: nothing in it has to be kept. */
-async function stop(server: ChildProcess, directory: string): Promise<void> {
-  const ended = (server.exitCode ?? server.signalCode) ? null : once(server, 'close') // of the subshell too
-  server.stdin?.destroy()
-  await ended
-  await rm(directory, { recursive: true, force: true })
+  const ended = once(child, 'close') // of the subshell too
+  return {
+    ready: new Promise((resolve, reject) => {
+      let said = ''
+      child.once('error', reject)
+      child.once('exit', () => reject(new Error(`Postgres did not start: ${said.trim()}`)))
+      child.stderr.setEncoding('utf8').on('data', (text) => {
+        said = (said + text).slice(-4000)
+        if (said.includes('ready to accept connections')) resolve()
+      })
+    }),
+    stop: async () => {
+      child.stdin.destroy()
+      await ended
+    },
+  }
 }
 
 function freePort(): Promise<number> {

@@ -16,7 +16,7 @@ const { photos, find } = new Command('npm start --')
 
 heading('Starting the system on this machine')
 const began = performance.now()
-const system = await startLocalSystem({ engine: 'faces', tps: 50 })
+const system = await startLocalSystem({ engine: 'faces', tps: 2 })
 closeOnSignals(system.close)
 say(`Postgres, the REST gateway, SQS, S3, Rekognition and three functions are up after ${seconds(began)}`)
 

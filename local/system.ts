@@ -4,9 +4,10 @@ import { type Aws, startAws } from './aws.ts'
 import { type Deployment, readDeployment } from './deployment.ts'
 import { startFunctionUrl } from './function-url.ts'
 import { type Gateway, startGateway } from './gateway/server.ts'
+import { type Bundle, bundleFunctions } from './lambda-host/bundle.ts'
 import { type LambdaHost, startLambdaHost } from './lambda-host/host.ts'
 import { runSql } from './migrations.ts'
-import { Parts } from './parts.ts'
+import { Parts, sideBySide } from './parts.ts'
 import { type PgNet, startPgNet } from './pg-net.ts'
 import { type Database, type Postgres, startPostgres } from './postgres.ts'
 import { startFacesEngine } from './rekognition/faces-engine.ts'
@@ -22,6 +23,8 @@ export interface LocalSystemOptions {
   tps?: number
   /** Where to make the database; a server of its own unless given. */
   postgres?: Pick<Postgres, 'createDatabase'>
+  /** The functions, where they have been bundled already. */
+  bundle?: Bundle
   /** Changes what serverless.yml says, such as a timeout. */
   change?: (deployment: Deployment) => void
   /** Takes each line that a function logs. */
@@ -37,6 +40,8 @@ export interface LocalSystem {
   functions: LambdaHost
   /** Sends the nudges of the database to the scheduler. */
   pgNet: PgNet
+  /** The scheduler's function URL. */
+  nudgeUrl: string
   /** What the app does. */
   app: App
   /** The environment variables of the functions, for whatever else is to talk to this system. */
@@ -63,15 +68,16 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
 
   const parts = new Parts()
   try {
-    const [{ database, gateway }, { aws, rekognition }] = await Promise.all([
+    const [{ database, gateway }, { aws, rekognition }, bundle] = await sideBySide(
       startSupabase(parts, options),
       startServices(parts, deployment, options),
-    ])
+      options.bundle ?? parts.start('bundling the functions', bundleFunctions(deployment, ROOT)),
+    )
     const nudgeSecret = randomBytes(16).toString('hex')
-    const functions = await parts.start(
-      'The Lambda host',
+    const functions = parts.add(
       startLambdaHost({
         deployment,
+        bundle,
         aws,
         environment: {
           SUPABASE_URL: gateway.url,
@@ -81,11 +87,10 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
           AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
         },
         schedules: options.schedules ?? false,
-        root: ROOT,
         onLog: options.onLog ?? (() => {}),
       }),
     )
-    const pgNet = await startNudges(parts, database, functions, nudgeSecret)
+    const { pgNet, nudgeUrl } = await startNudges(parts, database, functions, nudgeSecret)
     const app = parts.add(new App({ databaseUrl: database.url, s3: aws.s3, photoBucket: PHOTO_BUCKET }))
     const environment = functions.environment('worker')
     return {
@@ -95,6 +100,7 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
       rekognition,
       functions,
       pgNet,
+      nudgeUrl,
       app,
       environment,
       close: () => parts.close(),
@@ -109,7 +115,7 @@ async function startSupabase(parts: Parts, { postgres }: LocalSystemOptions) {
   const server = postgres ?? (await parts.start('Postgres', startPostgres()))
   const database = await server.createDatabase()
   if (postgres) parts.add({ close: database.drop })
-  const gateway = await parts.start('The REST gateway', startGateway(database))
+  const gateway = await parts.start('the REST gateway', startGateway(database))
   return { database, gateway }
 }
 
@@ -118,25 +124,25 @@ async function startNudges(
   { url }: Database,
   functions: LambdaHost,
   secret: string,
-): Promise<PgNet> {
+): Promise<{ pgNet: PgNet; nudgeUrl: string }> {
   const scheduler = await parts.start(
-    'The URL of the scheduler',
+    'the URL of the scheduler',
     startFunctionUrl((event) => functions.invoke('scheduler', event)),
   )
   const pgNet = await parts.start('pg_net', startPgNet({ url }))
   await runSql(url, `select indexing.configure_nudge('${scheduler.url}', '${secret}')`)
-  return pgNet
+  return { pgNet, nudgeUrl: scheduler.url }
 }
 
 async function startServices(parts: Parts, deployment: Deployment, { engine }: LocalSystemOptions) {
   const { region, queues, functions } = deployment
-  const [aws, faces] = await Promise.all([
+  const [aws, faces] = await sideBySide(
     parts.start('SQS and S3', startAws({ region, queues, buckets: [PHOTO_BUCKET] })),
     parts.start(
-      'The face engine',
+      'the face engine',
       engine === 'faces' ? startFacesEngine() : Promise.resolve(syntheticEngine()),
     ),
-  ])
+  )
   const rekognition = await parts.start(
     'Rekognition',
     startRekognition({

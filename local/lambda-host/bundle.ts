@@ -6,25 +6,28 @@ import { fileURLToPath } from 'node:url'
 import { type BuildOptions, build } from 'esbuild'
 import type { Deployment } from '../deployment.ts'
 
-/** The functions as they would be deployed, each one file. */
+/** Files with the functions as they would be deployed. */
 export interface Bundle {
-  /** The file of a function's module. */
-  moduleOf: (functionName: string) => string
+  /** The module of each function, by its name. */
+  modules: Record<string, string>
   /** What a container's thread runs. */
   runtime: string
-  remove: () => Promise<void>
 }
 
 /**
  * Bundles the functions once for all containers, with the options of serverless.yml, but for the Node that runs here.
  * @param root the project's directory, to which the functions' modules are relative
+ * @returns the files, in a temporary directory that `close` removes
  * @throws {Error} esbuild's, naming the file and line that does not build
  */
-export async function bundleFunctions({ bundling, functions }: Deployment, root: URL): Promise<Bundle> {
+export async function bundleFunctions(
+  { bundling, functions }: Deployment,
+  root: URL,
+): Promise<Bundle & { close: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'event-indexer-functions-'))
   const removeNow = () => rmSync(directory, { recursive: true, force: true })
   process.once('exit', removeNow)
-  const remove = async () => {
+  const close = async () => {
     process.off('exit', removeNow)
     await rm(directory, { recursive: true, force: true })
   }
@@ -54,13 +57,15 @@ export async function bundleFunctions({ bundling, functions }: Deployment, root:
       entryPoints: { runtime: fileURLToPath(new URL('runtime.ts', import.meta.url)) },
     })
   } catch (error) {
-    await remove()
+    await close()
     throw error
   }
   return {
-    moduleOf: (name) => join(directory, `${name}${outputFileExtension}`),
+    modules: Object.fromEntries(
+      functions.map(({ name }) => [name, join(directory, `${name}${outputFileExtension}`)]),
+    ),
     runtime: join(directory, 'runtime.mjs'),
-    remove,
+    close,
   }
 }
 

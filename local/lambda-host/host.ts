@@ -1,19 +1,18 @@
 import type { Aws } from '../aws.ts'
 import type { DeployedFunction, Deployment } from '../deployment.ts'
-import { bundleFunctions } from './bundle.ts'
+import type { Bundle } from './bundle.ts'
 import type { Container } from './container.ts'
 import { EventSourceMapping } from './event-source-mapping.ts'
 import { type FunctionCounts, LambdaFunction } from './lambda-function.ts'
 
 export interface LambdaHostOptions {
   deployment: Deployment
+  bundle: Bundle
   aws: Pick<Aws, 'region' | 'sqs' | 'queueUrls' | 'credentials'>
   /** Added to every function's environment, over what serverless.yml says. */
   environment: Record<string, string>
   /** Whether functions run on their schedules, the first time at once. */
   schedules: boolean
-  /** The project's directory. */
-  root: URL
   /** Takes each line that a function writes to its output, and what goes wrong with its events. */
   onLog: (functionName: string, line: string) => void
 }
@@ -37,9 +36,8 @@ export interface LambdaHost {
  * Runs the deployed functions in threads of this process, fed from their queues and, if wanted, called on their schedules.
  * Sizes, times and limits are those of serverless.yml.
  */
-export async function startLambdaHost(options: LambdaHostOptions): Promise<LambdaHost> {
-  const { deployment, aws, onLog } = options
-  const bundle = await bundleFunctions(deployment, options.root)
+export function startLambdaHost(options: LambdaHostOptions): LambdaHost {
+  const { deployment, bundle, aws, onLog } = options
   const functions = new Map(
     deployment.functions.map((deployed) => {
       const { name, deployedName, memoryMB, timeoutSeconds } = deployed
@@ -47,7 +45,7 @@ export async function startLambdaHost(options: LambdaHostOptions): Promise<Lambd
         functionName: deployedName,
         functionArn: `arn:aws:lambda:${aws.region}:000000000000:function:${deployedName}`,
         runtime: bundle.runtime,
-        init: { module: bundle.moduleOf(name), export: deployed.export },
+        init: { module: bundle.modules[name] ?? '', export: deployed.export },
         environment: { ...environmentOf(deployed, aws), ...options.environment },
         memoryMB,
         timeoutSeconds,
@@ -97,7 +95,6 @@ export async function startLambdaHost(options: LambdaHostOptions): Promise<Lambd
       const stopped = mappings.map((mapping) => mapping.close())
       await Promise.all([...functions.values()].map((lambdaFunction) => lambdaFunction.close()))
       await Promise.all(stopped)
-      await bundle.remove()
     },
   }
 }

@@ -1,12 +1,11 @@
-import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { DetectedFace, FaceEngine } from './engine.ts'
 import { RekognitionError } from './errors.ts'
-import type { Finding } from './face-thread.ts'
-import { similarity } from './similarity.ts'
+import { similarity } from './faces/similarity.ts'
+import type { Finding } from './faces/thread.ts'
 
-/** TensorFlow's WebAssembly backend uses one core in Node, so a second thread halves the time. Each takes 250 MB. */
+/** TensorFlow's WebAssembly backend uses one core in Node, so a second thread halves the time. Each takes 400 MB. */
 const threadCount = Math.min(2, availableParallelism())
 
 /**
@@ -57,47 +56,39 @@ class Pool {
 class FaceThread {
   /** Rejects when the thread can't start. */
   readonly ready: Promise<unknown>
-  readonly #worker = new Worker(new URL('./start-face-thread.mjs', import.meta.url), { execArgv: [] })
+  readonly #worker = new Worker(new URL('./faces/start-thread.mjs', import.meta.url), { execArgv: [] })
+  #waiting: { resolve: (message: Finding) => void; reject: (error: Error) => void } | undefined
   #stopped: Error | undefined
 
   constructor() {
-    this.ready = once(this.#worker, 'message')
-    this.#worker.on('error', (error) => {
-      this.#stopped = error
-    })
-    this.#worker.on('exit', () => {
-      this.#stopped ??= new Error('the thread was stopped')
-    })
+    this.#worker.on('message', (message) => this.#waiting?.resolve(message))
+    this.#worker.on('error', (error) => this.#stop(error.message))
+    this.#worker.on('exit', () => this.#stop('it was closed'))
+    this.ready = this.#nextMessage()
   }
 
   /** @throws RekognitionError see FaceEngine.detect; InternalServerError when the thread has come to an end */
   async detect(photo: Uint8Array): Promise<DetectedFace[]> {
-    const finding = await this.#exchange(photo)
+    const message = this.#nextMessage()
+    this.#worker.postMessage(photo)
+    const finding = await message
     if ('error' in finding) throw new RekognitionError(finding.error.name, finding.error.message)
     return finding.faces
-  }
-
-  async #exchange(photo: Uint8Array): Promise<Finding> {
-    if (this.#stopped) throw stopped(this.#stopped)
-    const settled = new AbortController()
-    const ended = once(this.#worker, 'exit', { signal: settled.signal }).then(() => {
-      throw stopped(this.#stopped)
-    })
-    this.#worker.postMessage(photo)
-    try {
-      const [finding] = await Promise.race([once(this.#worker, 'message', { signal: settled.signal }), ended])
-      return finding
-    } finally {
-      settled.abort()
-      ended.catch(() => {})
-    }
   }
 
   async close(): Promise<void> {
     await this.#worker.terminate()
   }
-}
 
-function stopped(reason: Error | undefined): RekognitionError {
-  return new RekognitionError('InternalServerError', `The face engine has stopped: ${reason?.message}`)
+  #nextMessage(): Promise<Finding> {
+    return new Promise((resolve, reject) => {
+      if (this.#stopped) reject(this.#stopped)
+      else this.#waiting = { resolve, reject }
+    })
+  }
+
+  #stop(reason: string): void {
+    this.#stopped ??= new RekognitionError('InternalServerError', `The face engine has stopped: ${reason}`)
+    this.#waiting?.reject(this.#stopped)
+  }
 }

@@ -1,4 +1,4 @@
-import type { ErrorName } from './errors.ts'
+import { type ErrorName, RekognitionError } from './errors.ts'
 import type { Call } from './operations.ts'
 
 /**
@@ -14,3 +14,20 @@ export type Fault =
 
 /** Asked about each call that passed quota and validation. May take its time: the call waits. */
 export type Faults = (call: Call) => Fault | undefined | Promise<Fault | undefined>
+
+/** Thrown in place of an answer when a fault leaves the caller without one. */
+export class Unanswered extends Error {
+  readonly connection: 'drop' | 'hang'
+
+  constructor(connection: 'drop' | 'hang') {
+    super('the call is left without an answer')
+    this.connection = connection
+  }
+}
+
+/** @throws RekognitionError or Unanswered when the fault strikes at this moment */
+export function strike(fault: Fault | undefined, moment: 'before' | 'after'): void {
+  if (!fault || fault.type === 'delay' || fault.strikes !== moment) return
+  if (fault.type === 'error') throw new RekognitionError(fault.error)
+  throw new Unanswered(fault.type)
+}

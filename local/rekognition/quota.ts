@@ -1,3 +1,8 @@
+import type { Operation } from './operations.ts'
+
+/** Transactions per second by operation; without a limit for those left out. */
+export type Quota = Partial<Record<Operation, number>>
+
 /**
  * A token bucket: `perSecond` transactions a second, and after a quiet second as many at once.
  * A transaction past that is refused, not delayed.

@@ -4,7 +4,7 @@ import type { FailureKind } from './failure.ts'
 /** The seconds before the first repetition; each further one doubles them. */
 const FIRST: Record<FailureKind | 'database', number> = {
   // A photo that is not there yet is there in a moment, or never.
-  photo_unreadable: 1,
+  photo_unreadable: 0.5,
   photo_unusable: 1,
   invalid: 1,
   collection_missing: 2,

@@ -1,6 +1,7 @@
 import { onTestFinished } from 'vitest'
 import { type Aws, startAws } from '../../local/aws.ts'
 import { type Deployment, readDeployment } from '../../local/deployment.ts'
+import { bundleFunctions } from '../../local/lambda-host/bundle.ts'
 import { type LambdaHost, startLambdaHost } from '../../local/lambda-host/host.ts'
 
 export const FIXTURE = new URL('../fixtures/lambda/', import.meta.url)
@@ -20,13 +21,15 @@ export async function startFixture(
   options.change?.(deployment)
   const aws = await startAws({ region: deployment.region, queues: deployment.queues, buckets: [] })
   onTestFinished(aws.close)
+  const bundle = await bundleFunctions(deployment, FIXTURE)
+  onTestFinished(bundle.close)
   const lines: FixtureHost['lines'] = []
-  const host = await startLambdaHost({
+  const host = startLambdaHost({
     deployment,
+    bundle,
     aws,
     environment: {},
     schedules: options.schedules ?? false,
-    root: FIXTURE,
     onLog: (functionName, line) => lines.push({ functionName, line }),
   })
   onTestFinished(host.close)

@@ -368,6 +368,17 @@ export async function openLedger() {
   }
 }
 
+/** A fresh ledger with an event whose jobs are all sent; users and messages in the same order. */
+export async function sentEvent(attendees: number) {
+  const ledger = await openLedger()
+  const event = await ledger.app.event()
+  const users = await ledger.app.users(attendees)
+  await ledger.app.consent(event, users)
+  await ledger.prepare()
+  const messages = await ledger.sendAll()
+  return { ...ledger, event, users, messages }
+}
+
 /** Does the same so many times at once. */
 export const atOnce = <T>(times: number, act: (index: number) => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: times }, (_, index) => act(index)))

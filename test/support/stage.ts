@@ -5,7 +5,9 @@ import {
   ChangeMessageVisibilityCommand,
   DeleteMessageCommand,
   type Message,
+  PurgeQueueCommand,
   ReceiveMessageCommand,
+  SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import type { SQSRecord } from 'aws-lambda'
@@ -62,7 +64,7 @@ export async function openStage() {
   const sql = async <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> =>
     (await app.query<Row>(text, values)).rows
 
-  const upload = async (content = randomUUID()): Promise<string> => {
+  const upload = async (content: string = randomUUID()): Promise<string> => {
     const key = `photos/${randomUUID()}.jpg`
     await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
     return key
@@ -83,14 +85,16 @@ export async function openStage() {
     }
   }
 
-  const makeVisible = (message: Message) =>
-    sqs.send(
-      new ChangeMessageVisibilityCommand({
-        QueueUrl: queueUrl,
-        ReceiptHandle: message.ReceiptHandle,
-        VisibilityTimeout: 0,
-      }),
-    )
+  const makeVisible = async (message: Message): Promise<void> => {
+    const change = new ChangeMessageVisibilityCommand({
+      QueueUrl: queueUrl,
+      ReceiptHandle: message.ReceiptHandle,
+      VisibilityTimeout: 0,
+    })
+    await sqs.send(change).catch((error: Error) => {
+      if (error.name !== 'MessageNotInflight') throw error // else it is visible already
+    })
+  }
 
   const unsettled = () =>
     sql<{ what: string }>(`
@@ -140,6 +144,11 @@ export async function openStage() {
       )
       return user
     },
+
+    /** Puts a message into the work queue that no scheduler sent. */
+    send: (body: string) => sqs.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: body })),
+
+    discardMessages: () => sqs.send(new PurgeQueueCommand({ QueueUrl: queueUrl })),
 
     runScheduler: (using: WorkerParts = parts) => schedule(20, using, () => MINUTE),
 

@@ -1,4 +1,4 @@
-import type { FaceDetail } from './engine.ts'
+import type { FaceDetail } from '../engine.ts'
 import type { Pixels } from './pixels.ts'
 
 /** How far apart the pixels are whose difference counts as detail. */

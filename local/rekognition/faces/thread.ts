@@ -1,13 +1,13 @@
 import { parentPort } from 'node:worker_threads'
-import type { DetectedFace } from './engine.ts'
-import { type ErrorName, RekognitionError } from './errors.ts'
-import { FaceModels } from './face-models.ts'
+import type { DetectedFace } from '../engine.ts'
+import { type ErrorName, RekognitionError } from '../errors.ts'
+import { FaceModels } from './models.ts'
 
 // A thread of the `faces` engine: gets photos, one at a time, answers each with a Finding. Its first word is 'ready'.
 
 export type Finding = { faces: DetectedFace[] } | { error: { name: ErrorName; message: string } }
 
-if (!parentPort) throw new Error('face-thread.ts is to be started as a worker thread')
+if (!parentPort) throw new Error('thread.ts is to be started as a worker thread')
 const port = parentPort
 
 const models = await FaceModels.load()

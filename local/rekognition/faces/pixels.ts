@@ -1,5 +1,5 @@
 import sharp, { type Sharp } from 'sharp'
-import { RekognitionError } from './errors.ts'
+import { RekognitionError } from '../errors.ts'
 
 /** A decoded image: rows of RGB, one byte a channel. */
 export interface Pixels {

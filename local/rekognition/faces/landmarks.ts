@@ -1,4 +1,4 @@
-import type { FaceDetail, Landmark } from './engine.ts'
+import type { FaceDetail, Landmark } from '../engine.ts'
 import type { Pixels, Rect } from './pixels.ts'
 
 export interface Point {

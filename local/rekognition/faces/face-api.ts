@@ -11,7 +11,7 @@ const require = createRequire(import.meta.url)
 
 /**
  * Loads face-api with its models for detection, landmarks and recognition, on TensorFlow's WebAssembly backend.
- * Takes about half a second and, once it has seen a photo, 250 MB.
+ * Takes half a second and, once it has seen a photo, 400 MB.
  */
 export async function loadFaceApi(): Promise<FaceApi> {
   const tf: Tf = require('@tensorflow/tfjs-core')

@@ -1,0 +1,129 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test, vi } from 'vitest'
+import type { LocalSystem } from '../local/system.ts'
+import { freshSystem } from './support/system.ts'
+
+const soon = () => new Date(Date.now() + 600_000)
+const people = (count: number) =>
+  Array.from({ length: count }, (_, index) => ({ name: `${index}`, photo: `face ${index}` }))
+
+const settled = ({ app }: LocalSystem, event: string, seconds = 50) =>
+  vi.waitFor(async () => expect(await app.statusOf(event)).not.toBe('in_progress'), {
+    timeout: seconds * 1000,
+    interval: 100,
+  })
+
+const usersIn = ({ rekognition, environment }: LocalSystem, event: string) =>
+  rekognition.collection(`${environment.COLLECTION_PREFIX}${event}`)?.map((face) => face.externalImageId)
+
+test('an event of 2,500 consenting attendees is indexed whole, with one call each', async () => {
+  const system = await freshSystem({ tps: 5000 })
+  const event = await system.app.createEvent({ name: 'Stadium', startsAt: soon() })
+  const users = await system.app.addAttendees(event, people(2500))
+  const report = await system.functions.invoke('scheduler', {})
+  expect(report).toMatchObject({ events_claimed: 1, jobs_written: 2500, messages_sent: 2500 })
+  await settled(system, event, 100)
+  expect(await system.app.statusOf(event)).toBe('completed')
+  expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
+  expect(system.rekognition.calls().IndexFaces.calls).toBe(2500)
+}, 120_000)
+
+test.each([
+  ['after the claim', ({ gateway }: LocalSystem) => gateway.calls.has('indexing_claim')],
+  ['half-way through sending', ({ aws }: LocalSystem) => (aws.requests.get('SendMessageBatch') ?? 0) > 10],
+])(
+  'a scheduler is killed %s: the next run goes on, and every attendee costs one call',
+  async (_, reached) => {
+    const system = await freshSystem({ tps: 5000 })
+    const event = await system.app.createEvent({ name: 'Party', startsAt: soon() })
+    const users = await system.app.addAttendees(event, people(400))
+
+    const killed = system.functions.invoke('scheduler', {}).then(
+      () => 'ended by itself',
+      () => 'killed',
+    )
+    while (!reached(system)) await sleep(1)
+    for (const container of system.functions.containers('scheduler')) container.terminate()
+    await killed
+
+    await vi.waitFor(
+      async () => {
+        await system.functions.invoke('scheduler', {})
+        expect(await system.app.statusOf(event)).toBe('completed')
+      },
+      // A page that was being sent is handed out again when its lease has ended, after a minute.
+      { timeout: 100_000, interval: 1000 },
+    )
+    expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
+    expect(system.rekognition.calls().IndexFaces.calls).toBe(400)
+  },
+  120_000,
+)
+
+test('a worker is killed in the middle of a batch: nobody is forgotten, and nobody is indexed twice', async () => {
+  const system = await freshSystem({
+    tps: 5000,
+    change: ({ functions, queues }) => {
+      for (const one of functions) if (one.name === 'worker') one.timeoutSeconds = 20
+      for (const queue of queues) queue.attributes.VisibilityTimeout = '1'
+    },
+  })
+  system.rekognition.setLatency({ medianMs: 250, p99Ms: 900 })
+  const event = await system.app.createEvent({ name: 'Party', startsAt: soon() })
+  const users = await system.app.addAttendees(event, people(40))
+  await system.functions.invoke('scheduler', {})
+  await vi.waitFor(() => expect(system.rekognition.calls().IndexFaces.calls).toBeGreaterThan(5), 30_000)
+  for (const container of system.functions.containers('worker')) container.terminate()
+
+  await vi.waitFor(
+    async () => {
+      await system.functions.invoke('scheduler', {})
+      expect(await system.app.statusOf(event)).toBe('completed')
+    },
+    // A killed worker's lease outlives every call that it may have made: its time-out and half a minute.
+    { timeout: 110_000, interval: 1000 },
+  )
+  expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
+}, 180_000)
+
+test.each([[-1], [10_081], ['20'], [null], [Number.NaN]])(
+  'a window of %j minutes is refused, with what is allowed',
+  async (window_minutes) => {
+    const { functions } = await freshSystem()
+    await expect(functions.invoke('scheduler', { window_minutes })).rejects.toThrow(
+      'window_minutes must be a number from 0 to 10080',
+    )
+  },
+)
+
+test('changes are followed through the nudge, and without it at the scheduler’s next run', async () => {
+  const system = await freshSystem({ tps: 5000 })
+  const { app, functions, pgNet } = system
+  const event = await app.createEvent({ name: 'Party', startsAt: soon() })
+  const [one = '', two = '', three = ''] = await app.addAttendees(event, people(3))
+  await functions.invoke('scheduler', {})
+  await settled(system, event)
+
+  await app.setConsent(event, one, false)
+  await vi.waitFor(() => expect(usersIn(system, event)?.toSorted()).toEqual([two, three].toSorted()), 20_000)
+
+  pgNet.loseRequests(1)
+  await app.deleteAccount(two)
+  await sleep(500)
+  expect(usersIn(system, event)?.toSorted()).toEqual([two, three].toSorted())
+  await functions.invoke('scheduler', {})
+  await vi.waitFor(() => expect(usersIn(system, event)).toEqual([three]), 20_000)
+})
+
+test('a nudge is accepted with the secret alone, and answered with nothing', async () => {
+  const { environment, functions, nudgeUrl } = await freshSystem()
+  const secret = environment.NUDGE_SECRET ?? ''
+  const answerTo = async (headers: Record<string, string>) => {
+    const response = await fetch(nudgeUrl, { method: 'POST', headers })
+    return [response.status, await response.text()]
+  }
+  expect(await answerTo({})).toEqual([403, ''])
+  expect(await answerTo({ 'x-nudge-secret': 'wrong' })).toEqual([403, ''])
+  expect(await answerTo({ 'x-nudge-secret': secret })).toEqual([202, ''])
+  expect(functions.counts('scheduler').invocations).toBe(3)
+})

@@ -1,0 +1,153 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import {
+  DeleteMessageCommand,
+  GetQueueAttributesCommand,
+  type Message,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+} from '@aws-sdk/client-sqs'
+import { onTestFinished } from 'vitest'
+import type { Environment } from '../../cli/system.ts'
+import { startAws } from '../../local/aws.ts'
+import { startGateway } from '../../local/gateway/server.ts'
+import type { Result } from '../../src/core/database.ts'
+import { readMessage } from '../../src/core/message.ts'
+import { openLedger } from './ledger.ts'
+
+const REGION = 'eu-central-1'
+const STAGE = 'test'
+const CLI = fileURLToPath(new URL('../../cli/event-indexer.js', import.meta.url))
+
+/** What a command printed and how it ended. */
+export interface Ended {
+  code: number | null
+  out: string
+  error: string
+}
+
+/**
+ * A system for an operator, for the length of a test: a fresh ledger behind the REST gateway, and SQS with both queues, named
+ * as those of stage `test`. Workers are the test's.
+ */
+export async function openOperated() {
+  const ledger = await openLedger()
+  const gateway = await startGateway(ledger.database)
+  onTestFinished(gateway.close)
+  const queue = (kind: string) => ({
+    logicalId: kind,
+    name: `event-indexer-${STAGE}-${kind}`,
+    arn: `arn:aws:sqs:${REGION}:000000000000:event-indexer-${STAGE}-${kind}`,
+    attributes: {},
+  })
+  const aws = await startAws({ region: REGION, queues: [queue('work'), queue('dead-letters')], buckets: [] })
+  onTestFinished(aws.close)
+  const workQueueUrl = aws.queueUrls.get('work') ?? ''
+  const deadLetterQueueUrl = aws.queueUrls.get('dead-letters') ?? ''
+
+  /** As `npm run dev` has it in .local/running.json. */
+  const environment = {
+    SUPABASE_URL: gateway.url,
+    SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
+    WORK_QUEUE_URL: workQueueUrl,
+    DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl,
+    INDEX_FACES_TPS: '5',
+    AWS_REGION: REGION,
+    AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
+    AWS_ENDPOINT_URL_SQS: aws.endpoint,
+  }
+
+  /** Messages of a queue, which stay hidden for half a minute. */
+  async function receive(queueUrl: string, waitSeconds = 0): Promise<Message[]> {
+    const { Messages = [] } = await aws.sqs.send(
+      new ReceiveMessageCommand({
+        QueueUrl: queueUrl,
+        MaxNumberOfMessages: 10,
+        WaitTimeSeconds: waitSeconds,
+        VisibilityTimeout: 30,
+        MessageAttributeNames: ['All'],
+      }),
+    )
+    return Messages
+  }
+
+  return {
+    ...ledger,
+    gateway,
+    sqs: aws.sqs,
+    workQueueUrl,
+    deadLetterQueueUrl,
+    environment,
+    receive,
+
+    send: (queueUrl: string, body: string) =>
+      aws.sqs.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: body })),
+
+    /** How many messages a queue holds, those that somebody has received included. */
+    async depth(queueUrl: string): Promise<number> {
+      const { Attributes = {} } = await aws.sqs.send(
+        new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['All'] }),
+      )
+      const { ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible } = Attributes
+      return Number(ApproximateNumberOfMessages) + Number(ApproximateNumberOfMessagesNotVisible)
+    },
+
+    /** Claims what is due and has every attendee of it end as a worker says that reports this. */
+    async indexAll(said: Partial<Result> = {}): Promise<void> {
+      await ledger.prepare()
+      await ledger.work(await ledger.sendAll(), said)
+    },
+
+    /** Has a worker report the same of whatever job comes from the work queue, until the test ends. */
+    startWorker(said: Partial<Result> = {}): void {
+      let stopped = false
+      const worker = async () => {
+        while (!stopped) {
+          const messages = await receive(workQueueUrl, 1)
+          if (messages.length === 0) continue
+          const ours = messages.filter(({ Body = '' }) => Body.startsWith('{"format":1,'))
+          await ledger.work(
+            ours.map(({ Body = '' }) => readMessage(Body)),
+            said,
+          )
+          for (const { ReceiptHandle } of ours)
+            await aws.sqs.send(new DeleteMessageCommand({ QueueUrl: workQueueUrl, ReceiptHandle }))
+        }
+      }
+      const running = worker()
+      onTestFinished(async () => {
+        stopped = true
+        await running
+      })
+    },
+
+    /** Runs the command line as an operator does, in this environment. */
+    run: (args: string[], added: Environment = {}) => startCli(args, { ...environment, ...added }).ended,
+    start: (args: string[], added: Environment = {}) => startCli(args, { ...environment, ...added }),
+  }
+}
+
+/** Starts the command line as a process of its own, which knows no environment but this one. */
+export function startCli(args: string[], environment: Environment) {
+  const child = spawn(process.execPath, [CLI, ...args], {
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, TZ: 'UTC', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const ended: Ended = { code: null, out: '', error: '' }
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    ended.out += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    ended.error += text
+  })
+  const closed = once(child, 'close').then(([code]) => ({ ...ended, code }))
+  return {
+    /** As it is typed. */
+    pressCtrlC: () => child.kill('SIGINT'),
+    /** What it has printed so far. */
+    output: () => ended.out,
+    ended: closed as Promise<Ended>,
+  }
+}
