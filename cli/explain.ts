@@ -1,5 +1,3 @@
-import { SQSServiceException } from '@aws-sdk/client-sqs'
-import { SSMServiceException } from '@aws-sdk/client-ssm'
 import { ZodError } from 'zod'
 import { DatabaseError } from '../src/core/database.ts'
 import { EXIT, OperatorError } from './exit.ts'
@@ -64,7 +62,6 @@ function explainAws(error: Error, { name }: System): OperatorError | undefined {
     return say(
       `No answer from AWS. Is the network there, is AWS_REGION right? (${code || error.name}: ${error.message})`,
     )
-  if (error instanceof SQSServiceException || error instanceof SSMServiceException)
-    return say(`AWS refuses: ${error.name}: ${error.message}`)
+  if ('$fault' in error) return say(`AWS refuses: ${error.name}: ${error.message}`)
   return undefined
 }

@@ -6,67 +6,95 @@ import { replay } from './commands/replay.ts'
 import { status } from './commands/status.ts'
 import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
 import { explain } from './explain.ts'
-import { REPLAYABLE } from './reasons.ts'
+import { REPLAYABLE, reasonOf } from './reasons.ts'
 import { openSession, type Session } from './session.ts'
 
-const DESCRIPTION = `Says how the indexing of events stands, why attendees are not indexed, and has failed ones tried again.`
+const DESCRIPTION =
+  'How the indexing of events stands, why attendees are not indexed, and another try for those who failed.'
 
 const AFTER_HELP = `
 Which system:
-  --stage NAME       a deployed stage. Its queues and the key's SSM parameter are found by its name; SUPABASE_URL and AWS
-                     credentials and region come from the environment. SUPABASE_SERVICE_ROLE_KEY, or
-                     SUPABASE_SERVICE_ROLE_KEY_PARAMETER with another parameter's path, is honoured where it is set.
-  the environment    if SUPABASE_URL is set: with SUPABASE_SERVICE_ROLE_KEY, WORK_QUEUE_URL, DEAD_LETTER_QUEUE_URL
-  the local system   otherwise, by itself, while npm run dev runs
+  --stage NAME      a deployed stage, with SUPABASE_URL and the AWS credentials
+                    and region in the environment. The key comes from its SSM
+                    parameter, unless SUPABASE_SERVICE_ROLE_KEY or
+                    SUPABASE_SERVICE_ROLE_KEY_PARAMETER is set.
+  SUPABASE_URL      otherwise, if it is set: what the environment names, with
+                    SUPABASE_SERVICE_ROLE_KEY and WORK_QUEUE_URL
+  npm run dev       otherwise, while it runs: the local system, by itself
 
-  INDEX_FACES_TPS    the account's IndexFaces calls a second, on which forecasts rest (5 unless set)
-  NO_COLOR           no colours
+  INDEX_FACES_TPS   the account's IndexFaces calls a second, on which it rests
+                    when an event is said to be ready; 5 unless set
+  NO_COLOR          no colours
 
 Exit codes:
-${Object.entries(EXIT_CODES)
-  .map(([name, meaning]) => `  ${String(EXIT[name as keyof typeof EXIT]).padEnd(5)}${meaning}`)
-  .join('\n')}
+${exitCodes()}
 
 Examples:
   npx event-indexer status --stage prod --watch
   npx event-indexer status --event 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11
-  npx event-indexer replay --event 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11 --reason photo_unreadable
-  npx event-indexer replay --all-failed
+  npx event-indexer replay --event 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11
+  npx event-indexer replay --all-failed --no-wait
 `
 
 const STATUS_JSON = `
---json prints one object; with --watch one a line, every two seconds. Fields may be added, never changed:
-  { "at", "system", "url", "index_faces_tps",
-    "events": [{
-      "event_id", "name", "status": the app's indexing_status, "starts_at",
-      "state": "in_progress" | "completed" | "failed" | "unclaimed",
+--json prints one object; with --watch one a line, every two seconds. Fields may
+be added, never changed. Times are ISO 8601.
+  at, system, url
+  index_faces_tps       the pace that ready_at and late rest on
+  events[]              the soonest start first
+    event_id, name, starts_at
+    status              the app's indexing_status; null: the event was deleted
+    state               in_progress, completed, failed; or unclaimed
 
-      if claimed:
-      "attendees": { "indexed", "skipped", "failed", "erased", "queued", "in_flight" },
-      "skipped": { REASON: n }, "failed": { REASON: n }, "index_calls",
-      "oldest_open": since when the oldest without an outcome waits, or null,
-      "ready_at": when the last one is expected to be done, or null, "late": whether that is after the start,
-      "claimed_at", "settled_at", "reason": why it was settled so, where the attendees do not say it,
-      "collection", "collection_error",
+    if it is claimed:
+    attendees           { indexed, skipped, failed, erased, queued, in_flight }
+    skipped, failed     { REASON: how many }
+    index_calls         IndexFaces calls spent
+    oldest_open         since when the oldest without an outcome waits, or null
+    ready_at            when the last one is expected to be done, or null
+    late                whether that is after the start
+    claimed_at, settled_at
+    reason              why it was settled so, where its attendees do not say it
+    collection          missing, ready, closing, closing_again, deleted
+    collection_error    why it could not be made, or null
 
-      if unclaimed:
-      "active", "attendees": how many consent,
+    if it is unclaimed:
+    active
+    attendees           how many consent
 
-      with --event, if claimed:
-      "failures": [{ "user_id", "reason", "error", "attempts" }],
-      "skips": [{ "user_id", "reason", "to_attendee": what to tell them, or null }]
-    }] }
+    with --event, if it is claimed:
+    failures[]          { user_id, reason, error, attempts }
+    skips[]             { user_id, reason, to_attendee }, the last in words that
+                        can be passed on, or null
 `
 
-const REASONS_HELP = `
-Reasons: ${REPLAYABLE.join(', ')}
+const REPLAY_HELP = `
+What is queued is sent at once, with your own rights to the work queue; without
+them the scheduler sends it within a minute. Ctrl-C leaves it running.
+
+Reasons:
+${REPLAYABLE.map((code) => `  ${code.padEnd(22)}${reasonOf(code).title}`).join('\n')}
+`
+
+const REDRIVE_HELP = `
+The finalizer empties the dead-letter queue into the ledger, from where replay
+takes over. What stays in the queue it could not take, most likely because the
+database was away: redrive has it tried again. It asks nothing of the database.
 `
 
 const DEAD_LETTERS_JSON = `
---json prints one object. Fields may be added, never changed:
-  { "at", "system", "url", "queue": { "waiting", "in_flight" },
-    "kept": [{ "message_id", "received_at", "problem", "body", "attributes": SQS's own }] }
+--json prints one object. Fields may be added, never changed. Times are ISO 8601.
+  at, system, url
+  queue     { waiting, in_flight }, at this moment in the dead-letter queue
+  kept[]    { message_id, received_at, problem, body, attributes }, the last
+            being SQS's own, the latest message first
 `
+
+function exitCodes(): string {
+  return Object.entries(EXIT)
+    .map(([name, code]) => `  ${String(code).padEnd(5)}${EXIT_CODES[name as keyof typeof EXIT]}`)
+    .join('\n')
+}
 
 /** Runs the command that the arguments name, and ends the process with its exit code. */
 export async function main(argv: string[]): Promise<void> {
@@ -124,7 +152,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option('--all-failed', 'of all events')
     .option('--no-wait', 'do not follow it')
     .addOption(stage())
-    .addHelpText('after', REASONS_HELP)
+    .addHelpText('after', REPLAY_HELP)
   replaying.action(run(replay))
   replaying.hook('preAction', (command) => {
     const { event, user, reason, allFailed } = command.opts()
@@ -136,6 +164,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .command('redrive')
     .description('what still lies in the dead-letter queue back to the work queue')
     .addOption(stage())
+    .addHelpText('after', REDRIVE_HELP)
     .action(run(redrive))
 
   program

@@ -84,7 +84,7 @@ export const REASONS: Record<string, Reason> = {
     remedy: 'Once Rekognition is well again (health.aws.amazon.com), replay.',
   },
   denied: {
-    title: "the worker's role lacks a permission, or its credentials are not accepted",
+    title: "the worker's role lacks a permission",
     remedy: 'The error names the permission. Deploy the roles of serverless.yml again, then replay.',
   },
   invalid: {

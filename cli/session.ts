@@ -10,20 +10,21 @@ export interface Session {
   ledger: () => Promise<Ledger>
 }
 
-/** Finds the system and has the AWS clients meant for it. */
+/** Finds the system and has the AWS clients meant for it, which read the environment by themselves. */
 export async function openSession(stage: string | undefined): Promise<Session> {
   const system = await findSystem(stage, process.env)
-  // AWS clients read the environment by themselves; the local system has one of its own.
   for (const [name, value] of Object.entries(system.environment)) {
     if (value === undefined) delete process.env[name]
     else process.env[name] = value
   }
-  return {
-    system,
-    terminal: terminalOf(process.stdout, process.env),
-    ledger: async () => connectLedger(system.supabaseUrl, await system.serviceRoleKey()),
-  }
+  return sessionOf(system, terminalOf(process.stdout, process.env))
 }
+
+export const sessionOf = (system: System, terminal: Terminal): Session => ({
+  system,
+  terminal,
+  ledger: async () => connectLedger(system.supabaseUrl, await system.serviceRoleKey()),
+})
 
 /** The first line of what is for people: which system this is about. */
 export const titleOf = ({ system, terminal }: Session): string =>

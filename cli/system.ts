@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises'
 import { GetQueueUrlCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { GetParameterCommand, SSMClient } from '@aws-sdk/client-ssm'
 import * as z from 'zod'
 import { EXIT, OperatorError } from './exit.ts'
 
@@ -19,7 +18,6 @@ export interface System {
   environment: Environment
   serviceRoleKey: () => Promise<string>
   workQueueUrl: (sqs: SQSClient) => Promise<string>
-  deadLetterQueueUrl: (sqs: SQSClient) => Promise<string>
 }
 
 /** Where `npm run dev` says how to reach it, as long as it runs. */
@@ -44,34 +42,29 @@ export async function findSystem(
     EXIT.unreachable,
     `Which system? There are three ways to say it:
   --stage NAME            a deployed stage, with SUPABASE_URL and AWS credentials in the environment
-  SUPABASE_URL=…          in the environment, with SUPABASE_SERVICE_ROLE_KEY, WORK_QUEUE_URL and DEAD_LETTER_QUEUE_URL
+  SUPABASE_URL=…          in the environment, with SUPABASE_SERVICE_ROLE_KEY and WORK_QUEUE_URL
   npm run dev             the local system, which is found by itself while it runs; it does not run now`,
   )
 }
 
 function deployedStage(stage: string, environment: Environment): System {
-  const queue = (kind: string) => async (sqs: SQSClient) => {
-    const name = `event-indexer-${stage}-${kind}`
-    const { QueueUrl } = await sqs.send(new GetQueueUrlCommand({ QueueName: name }))
-    return QueueUrl ?? name
-  }
   return {
     ...common(environment, `/event-indexer/${stage}/supabase-service-role-key`),
     name: `stage ${stage}`,
     option: ` --stage ${stage}`,
-    workQueueUrl: queue('work'),
-    deadLetterQueueUrl: queue('dead-letters'),
+    workQueueUrl: async (sqs) => {
+      const name = `event-indexer-${stage}-work`
+      return (await sqs.send(new GetQueueUrlCommand({ QueueName: name }))).QueueUrl ?? name
+    },
   }
 }
 
 function named(name: string, environment: Environment): System {
-  const queue = (variable: Variable) => async () => required(variable, environment)
   return {
     ...common(environment),
     name,
     option: '',
-    workQueueUrl: queue('WORK_QUEUE_URL'),
-    deadLetterQueueUrl: queue('DEAD_LETTER_QUEUE_URL'),
+    workQueueUrl: async () => required('WORK_QUEUE_URL', environment),
   }
 }
 
@@ -93,10 +86,9 @@ function common(environment: Environment, usualParameter?: string) {
 }
 
 async function readParameter(name: string): Promise<string> {
-  const { Parameter } = await new SSMClient().send(
-    new GetParameterCommand({ Name: name, WithDecryption: true }),
-  )
-  return Parameter?.Value ?? ''
+  const { GetParameterCommand, SSMClient } = await import('@aws-sdk/client-ssm') // rarely needed, and slow to load
+  const get = new GetParameterCommand({ Name: name, WithDecryption: true })
+  return (await new SSMClient().send(get)).Parameter?.Value ?? ''
 }
 
 function required(variable: Variable, environment: Environment): string {
@@ -110,7 +102,6 @@ const MEANINGS = {
   SUPABASE_SERVICE_ROLE_KEY:
     "the project's service role key; or SUPABASE_SERVICE_ROLE_KEY_PARAMETER, the SSM parameter that holds it",
   WORK_QUEUE_URL: 'the URL of the work queue; --stage NAME finds it by itself',
-  DEAD_LETTER_QUEUE_URL: 'the URL of the dead-letter queue; --stage NAME finds it by itself',
 }
 
 type Variable = keyof typeof MEANINGS

@@ -32,7 +32,7 @@ export function terminalOf(
       return (stream.isTTY && stream.rows) || Infinity
     },
     live: stream.isTTY && environment.TERM !== 'dumb',
-    paint: (style, text) => (colours ? styleText(style, text) : text),
+    paint: (style, text) => (colours ? styleText(style, text, { validateStream: false }) : text),
     write: (text) => void stream.write(text),
   }
 }
@@ -92,24 +92,26 @@ const NO_LINES = {
   ...{ left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '  ' },
 }
 
-/** A table without lines. A row that is a string goes over all columns. */
-export function tableOf(columns: Column[], rows: (string | string[])[], { paint }: Terminal): string {
+export interface Row {
+  cells: string[]
+  /** Lines of their own that follow it. */
+  below?: string[]
+}
+
+/** A table without lines between its cells; what is too long for its column is cut. */
+export function tableOf(columns: Column[], rows: Row[], { paint }: Terminal): string {
   const table = new Table({
     chars: NO_LINES,
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [], compact: true },
     colAligns: columns.map(({ align = 'left' }) => align),
     colWidths: columns.map(({ width }) => width),
   })
-  table.push(columns.map(({ head }) => paint('dim', head)))
-  for (const row of rows)
-    table.push(
-      typeof row === 'string'
-        ? [{ colSpan: columns.length, content: row, hAlign: 'left', wordWrap: true }]
-        : row,
-    )
-  return table
-    .toString()
-    .split('\n')
+  table.push(
+    columns.map(({ head }) => paint('dim', head)),
+    ...rows.map(({ cells }) => cells),
+  )
+  const [head = '', ...lines] = table.toString().split('\n')
+  return [head, ...lines.flatMap((line, index) => [line, ...(rows[index]?.below ?? [])])]
     .map((line) => line.trimEnd())
     .join('\n')
 }

@@ -5,11 +5,13 @@ export const figure = (value: number): string => value.toLocaleString('en-US')
 export const amount = (value: number, one: string, many = `${one}s`): string =>
   `${figure(value)} ${value === 1 ? one : many}`
 
-/** A time of today as 19:00, another as Tue 24 Nov 19:00, in this machine's time zone. */
+const HALF_A_DAY = 12 * 3_600_000
+
+/** A time as 19:00, one that is further than half a day away as Tue 24 Nov 19:00; in this machine's time zone. */
 export function clock(time: string | Date, now: Date): string {
   const date = new Date(time)
   const hour = date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })
-  if (date.toDateString() === now.toDateString()) return hour
+  if (Math.abs(date.getTime() - now.getTime()) < HALF_A_DAY) return hour
   const year = date.getFullYear() === now.getFullYear() ? {} : { year: 'numeric' as const }
   const day = date.toLocaleDateString('en-GB', { weekday: 'short', day: 'numeric', month: 'short', ...year })
   return `${day.replace(',', '')} ${hour}`

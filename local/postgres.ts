@@ -1,6 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { chown, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -215,7 +214,7 @@ function spawnServer({ postgres, directory, runAs }: PostgresInstallation, port:
     stdio: ['pipe', 'ignore', 'pipe'],
     detached: true, // out of the terminal's process group: its Ctrl-C is for us to answer
   })
-  const ended = once(child, 'close') // of the subshell too
+  const ended = new Promise((resolve) => child.once('close', resolve)) // of the subshell too
   return {
     ready: new Promise((resolve, reject) => {
       let said = ''

@@ -98,6 +98,8 @@ test.each([
     'env:GREETING',
     `variable \${param:greeting, env:GREETING} has no value`,
   ],
+  ['QUEUE_URL: !Ref Work', 'QUEUE_URL: !Ref Lost', '!Ref Lost: only a queue is known here'],
+  ['!GetAtt Work.Arn', 'arn:aws:sqs:eu-west-1:1:other', "other, a function's event source, is no queue"],
   ['!GetAtt Work.Arn', '!GetAtt Lost.Arn', '!GetAtt Lost.Arn: only the Arn of a queue is known here'],
   ['rate(5 minutes)', 'cron(0 12 * * ? *)', 'cron(0 12 * * ? *) is not understood here'],
   ['batchSize: 4', 'batchSize: four', 'expected number'],

@@ -237,3 +237,8 @@ test('a connection can be made to break before the work, and after it', async ()
   expect(await written()).toEqual([2, 3])
   expect(gateway.calls.get('write')).toBe(3)
 })
+
+test('a database that cannot be reached is said at the start', async () => {
+  const authenticatorUrl = database.authenticatorUrl.replace(/\/\w+$/, '/nowhere')
+  await expect(startGateway({ authenticatorUrl })).rejects.toThrow('database "nowhere" does not exist')
+})

@@ -86,9 +86,9 @@ test('a part that does not start is named with the reason, and the others are cl
       for (const one of functions) one.module = 'src/nowhere/handler'
     },
   })
-  const error = await starting.then(expect.fail, (error) => error)
-  expect(error.message).toMatch(/^The Lambda host did not start: Build failed with 3 errors/)
-  expect(error.message).toContain('Could not resolve "./src/nowhere/handler"')
+  await expect(starting).rejects.toThrow(
+    /^The local system cannot start: bundling the functions: Build failed with 3 errors:\s+error: Could not resolve ".\/src\/nowhere\/handler"/,
+  )
   await expect(new pg.Client(url).connect()).rejects.toThrow('does not exist')
 })
 

@@ -1,9 +1,9 @@
 import { connectSqs } from '../../src/core/queue.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
 import type { DeadLetter } from '../ledger.ts'
-import { countMessages, type QueueCounts } from '../redrive.ts'
+import { countMessages, deadLetterQueueOf, type QueueCounts } from '../queues.ts'
 import { type Session, titleOf } from '../session.ts'
-import { cut, plain, type Terminal, tableOf } from '../terminal.ts'
+import { cut, plain, type Terminal, tableOf, wrap } from '../terminal.ts'
 import { amount, clock, figure } from '../words.ts'
 
 export interface DeadLettersOptions {
@@ -54,7 +54,7 @@ export async function deadLetters(session: Session, { json = false }: DeadLetter
 
 async function countDeadLetters({ system }: Session): Promise<QueueCounts> {
   const sqs = connectSqs()
-  return countMessages(sqs, await system.deadLetterQueueUrl(sqs))
+  return countMessages(sqs, await deadLetterQueueOf(sqs, await system.workQueueUrl(sqs)))
 }
 
 function viewCounts({ waiting, inFlight }: QueueCounts, { system, terminal }: Session): string {
@@ -73,11 +73,13 @@ function viewKept(letters: DeadLetter[], total: number, terminal: Terminal): str
     { head: 'MESSAGE ID', width: 36 },
     { head: 'LENGTH', width: 8, align: 'right' as const },
   ]
-  const rows = letters.flatMap(({ message_id, problem, body }, index) => [
-    [times[index] ?? '', plain(message_id), figure(body.length)],
-    terminal.paint('red', `  ${plain(problem)}`),
-    terminal.paint('dim', `  ${cut(plain(body.slice(0, 200)), terminal.columns - 2)}`),
-  ])
+  const rows = letters.map(({ message_id, problem, body }, index) => ({
+    cells: [times[index] ?? '', plain(message_id), figure(body.length)],
+    below: [
+      terminal.paint('red', wrap(plain(problem), terminal.columns, 2)),
+      terminal.paint('dim', `  ${cut(plain(body.slice(0, 1000)), terminal.columns - 2)}`),
+    ],
+  }))
   const more =
     total > letters.length ? `\n… and ${figure(total - letters.length)} older: --json lists them all` : ''
   return `Kept as no messages of ours: ${amount(total, 'message')}, the latest first.\n\n${tableOf(columns, rows, terminal)}${more}`

@@ -1,13 +1,14 @@
 import { connectSqs } from '../../src/core/queue.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
-import { countMessages, moveMessages } from '../redrive.ts'
+import { countMessages, deadLetterQueueOf, moveMessages } from '../queues.ts'
 import { type Session, titleOf } from '../session.ts'
 import { amount } from '../words.ts'
 
 export async function redrive(session: Session): Promise<ExitCode> {
   const { system, terminal } = session
   const sqs = connectSqs()
-  const [from, to] = await Promise.all([system.deadLetterQueueUrl(sqs), system.workQueueUrl(sqs)])
+  const to = await system.workQueueUrl(sqs)
+  const from = await deadLetterQueueOf(sqs, to)
   const { waiting, inFlight } = await countMessages(sqs, from)
   terminal.write(`${titleOf(session)}\n\n`)
 

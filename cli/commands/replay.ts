@@ -3,11 +3,11 @@ import { explain } from '../explain.ts'
 import type { Ledger, ReplayRequest } from '../ledger.ts'
 import { replay as begin, outcomeOf, type Replay, sendOutbox } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
+import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt } from '../status.ts'
-import { viewOverview } from '../status-view.ts'
+import { viewOverview } from '../views/overview.ts'
 import { watch } from '../watch.ts'
 import { amount } from '../words.ts'
-import { shower } from './status.ts'
 
 export interface ReplayOptions {
   event?: string
@@ -33,11 +33,11 @@ export async function replay(session: Session, options: ReplayOptions): Promise<
   const heldCode = begun.held.length > 0 ? EXIT.held : EXIT.done
   if (!options.wait) return heldCode
 
-  const view = (events: EventStatus[]) => ({
-    events,
-    text: viewOverview(events, { terminal, now: new Date(), option: system.option }),
+  const show = showAgain<EventStatus[]>(terminal, {
+    events: (events) => events,
+    text: (events) => viewOverview(events, { terminal, now: new Date(), option: system.option }),
+    hint: 'Ctrl-C leaves it running',
   })
-  const show = shower(session, view, 'Ctrl-C leaves it running')
   const { seen, interrupted } = await watch({ look, show, isOver: (events) => events.every(isSettled) })
   if (interrupted) {
     terminal.write(`\nLeft running. To follow it again: npx event-indexer status${system.option} --watch\n`)
@@ -65,7 +65,7 @@ async function send(ledger: Ledger, { system }: Session): Promise<string> {
     const [error] = errors
     if (error) return `SQS did not take ${amount(errors.length, 'message')} (${error}). ${later}`
     return sent > 0
-      ? `${amount(sent, 'message')} sent to the workers.`
+      ? `${amount(sent, 'message')} sent to the workers, the soonest start first.`
       : 'The scheduler goes on with it within a minute.'
   } catch (error) {
     const known = explain(error, system)

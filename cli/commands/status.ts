@@ -1,11 +1,12 @@
 import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
 import { type Session, titleOf } from '../session.ts'
+import { showAgain } from '../show.ts'
 import { type Details, type EventStatus, lookAt, lookAtDetails, lookAtEvent } from '../status.ts'
-import { type View, viewEvent, viewLine, viewOverview } from '../status-view.ts'
-import { redrawer, type Terminal } from '../terminal.ts'
+import { wrap } from '../terminal.ts'
+import { viewEvent } from '../views/event.ts'
+import { viewOverview } from '../views/overview.ts'
 import { watch } from '../watch.ts'
-import { span } from '../words.ts'
 
 export interface StatusOptions {
   event?: string
@@ -20,7 +21,7 @@ export interface StatusDocument {
   url: string
   /** The pace that `ready_at` and `late` rest on. */
   index_faces_tps: number
-  /** With --event: the one event, with its details unless it is unclaimed. */
+  /** With --event: the one event, with its details if it is claimed. */
   events: (EventStatus & Partial<Details>)[]
 }
 
@@ -31,35 +32,42 @@ interface Seen {
 }
 
 export async function status(session: Session, options: StatusOptions): Promise<ExitCode> {
-  const { system, terminal } = session
-  const look = looker(await session.ledger(), system.indexFacesTps, options.event)
+  const { terminal } = session
+  const ledger = await session.ledger()
+  const look = options.event ? oneEvent(options.event, ledger, session) : allEvents(ledger, session)
   if (!options.watch) {
     const seen = await look()
-    terminal.write(options.json ? `${json(seen, session, 2)}\n` : `${text(seen, session)}\n`)
+    terminal.write(`${options.json ? json(seen, session, 2) : text(seen, options, session)}\n`)
     return EXIT.done
   }
   const show = options.json
     ? (seen: Seen) => terminal.write(`${json(seen, session)}\n`)
-    : shower(
-        session,
-        (seen: Seen) => ({ events: seen.events, text: text(seen, session) }),
-        'Ctrl-C ends the watch',
-      )
+    : showAgain<Seen>(terminal, {
+        events: ({ events }) => events,
+        text: (seen) => text(seen, options, session),
+        hint: 'Ctrl-C ends the watch',
+      })
   await watch({ look, show })
   return EXIT.done
 }
 
-/** Looks at all events or at one; who is not in its collection is asked for only when that has changed. */
-function looker(ledger: Ledger, indexFacesTps: number, event: string | undefined): () => Promise<Seen> {
+const allEvents =
+  (ledger: Ledger, { system }: Session) =>
+  async (): Promise<Seen> => ({
+    events: await lookAt(ledger, system.indexFacesTps, null),
+    details: null,
+  })
+
+/** Looks at one event. Who is not in its collection is asked for again only when their number has changed. */
+function oneEvent(event: string, ledger: Ledger, { system }: Session): () => Promise<Seen> {
   let details: Details | null = null
-  let detailsOf = ''
+  let detailed = ''
   return async () => {
-    if (event === undefined) return { events: await lookAt(ledger, indexFacesTps, null), details: null }
-    const status = await lookAtEvent(ledger, indexFacesTps, event)
+    const status = await lookAtEvent(ledger, system.indexFacesTps, event)
     if (status.state !== 'unclaimed') {
-      const counts = JSON.stringify([status.attendees, status.index_calls])
-      if (counts !== detailsOf) details = await lookAtDetails(ledger, event)
-      detailsOf = counts
+      const reasons = JSON.stringify([status.failed, status.skipped])
+      if (reasons !== detailed) details = await lookAtDetails(ledger, event)
+      detailed = reasons
     }
     return { events: [status], details }
   }
@@ -76,51 +84,15 @@ function json({ events, details }: Seen, { system }: Session, indent?: number): 
   return JSON.stringify(document, null, indent)
 }
 
-function text({ events, details }: Seen, session: Session): string {
-  const view: View = { terminal: session.terminal, now: new Date(), option: session.system.option }
-  const [only] = events
-  const body = details && only ? viewEvent(only, details, view) : viewOverview(events, view)
-  return [titleOf(session), '', body, ...paceNote(events, session)].join('\n')
-}
-
-function paceNote(events: EventStatus[], { system, terminal }: Session): string[] {
-  if (!events.some((event) => event.state === 'in_progress' && event.ready_at !== null)) return []
-  const pace = `at ${system.indexFacesTps} IndexFaces calls a second (INDEX_FACES_TPS)`
-  return ['', terminal.paint('dim', `When an event is ready is reckoned ${pace}.`)]
-}
-
-/**
- * Shows what is seen again and again: drawn over itself on a terminal; elsewhere a line for each event that has changed.
- */
-export function shower<T>(
-  { terminal }: Pick<Session, 'terminal'>,
-  render: (seen: T) => { events: EventStatus[]; text: string },
-  hint: string,
-): (seen: T, silentSince: Date | null) => void {
-  if (!terminal.live) return lineShower(terminal, (seen: T) => render(seen).events)
-  const redraw = redrawer(terminal)
-  return (seen, silentSince) => {
-    const foot = silentSince
-      ? terminal.paint(
-          'red',
-          `No answer from the database for ${span(Date.now() - silentSince.getTime())}: trying again.`,
-        )
-      : terminal.paint('dim', `As of ${new Date().toLocaleTimeString('en-GB')}. ${hint}.`)
-    redraw(`${render(seen).text}\n\n${foot}`)
+function text({ events, details }: Seen, { event }: StatusOptions, session: Session): string {
+  const { system, terminal } = session
+  const view = { terminal, now: new Date(), option: system.option }
+  const [first] = events
+  const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view)
+  const lines = [titleOf(session), '', body]
+  if (events.some(({ state }) => state === 'in_progress')) {
+    const note = `When an event is ready is reckoned at ${system.indexFacesTps} IndexFaces calls a second (INDEX_FACES_TPS).`
+    lines.push('', terminal.paint('dim', wrap(note, terminal.columns, 0)))
   }
-}
-
-function lineShower<T>(terminal: Terminal, eventsOf: (seen: T) => EventStatus[]) {
-  const shown = new Map<string, string>()
-  let wasSilent = false
-  return (seen: T, silentSince: Date | null) => {
-    const now = new Date()
-    if (silentSince && !wasSilent) terminal.write('No answer from the database: trying again.\n')
-    wasSilent = silentSince !== null
-    for (const event of eventsOf(seen)) {
-      const line = viewLine(event)
-      if (shown.get(event.event_id) !== line) terminal.write(`${now.toLocaleTimeString('en-GB')}  ${line}\n`)
-      shown.set(event.event_id, line)
-    }
-  }
+  return lines.join('\n')
 }

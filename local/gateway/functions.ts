@@ -13,7 +13,7 @@ export interface ApiFunction {
   readOnly: boolean
 }
 
-/** What is in the exposed schemas, read once and again whenever something is asked for that is not there. */
+/** What is in the exposed schemas, read again whenever something is asked for that is not there. */
 export class FunctionCatalog {
   readonly #pool: pg.Pool
   #functions = new Map<string, ApiFunction[]>()
@@ -34,7 +34,7 @@ export class FunctionCatalog {
     const qualified = `${schema}.${name}`
     let matches = this.#matching(qualified, args)
     if (matches.length === 0) {
-      await this.#read()
+      await this.read()
       matches = this.#matching(qualified, args)
     }
     const [found, ...others] = matches
@@ -51,7 +51,7 @@ export class FunctionCatalog {
     )
   }
 
-  async #read(): Promise<void> {
+  async read(): Promise<void> {
     const { rows } = await this.#pool.query<ApiFunction & { schema: string }>(READ, [EXPOSED_SCHEMAS])
     const functions = new Map<string, ApiFunction[]>()
     for (const { schema, ...found } of rows) {

@@ -19,11 +19,23 @@ export class RpcPool {
   readonly #catalog: FunctionCatalog
   #roleSettings: Promise<Map<string, string[]>> | undefined
 
+  private constructor(pool: pg.Pool) {
+    this.#pool = pool
+    this.#catalog = new FunctionCatalog(pool)
+  }
+
   /** @param url of the database, as role `authenticator` */
-  constructor(url: string, connections: number) {
-    this.#pool = new pg.Pool({ connectionString: url, max: connections, connectionTimeoutMillis: 10_000 })
-    this.#pool.on('error', () => {}) // an idle connection broke; the next call makes a new one, or says why not
-    this.#catalog = new FunctionCatalog(this.#pool)
+  static async connect(url: string, connections: number): Promise<RpcPool> {
+    const pool = new pg.Pool({ connectionString: url, max: connections, connectionTimeoutMillis: 10_000 })
+    pool.on('error', () => {}) // an idle connection broke; the next call makes a new one, or says why not
+    const rpc = new RpcPool(pool)
+    try {
+      await rpc.#catalog.read()
+      return rpc
+    } catch (error) {
+      await pool.end()
+      throw error
+    }
   }
 
   /**

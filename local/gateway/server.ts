@@ -30,7 +30,7 @@ const RPC = '/rest/v1/rpc/'
  */
 export async function startGateway({ authenticatorUrl }: { authenticatorUrl: string }): Promise<Gateway> {
   const keys = await makeKeys()
-  const rpc = new RpcPool(authenticatorUrl, CONNECTIONS)
+  const rpc = await RpcPool.connect(authenticatorUrl, CONNECTIONS)
   const calls = new Map<string, number>()
   let faults: GatewayFaults | undefined
 

@@ -11,7 +11,8 @@ interface Bar {
 
 /**
  * The service does not publish its bars. AUTO's sharpness is where recognition fails with the `faces` engine (see
- * faces/measure-quality.ts). 40 pixels is the documented minimum. Pose is not judged: the estimate is too rough to refuse a face by.
+ * faces/measure-quality.ts), 40 pixels is the documented minimum. Pose is not judged: the engine's estimate is too rough
+ * to refuse a face by.
  */
 const bars: Record<QualityFilter, Bar> = {
   NONE: { confidence: 0, sharpness: 0, brightness: 0, sidePixels: 0 },

@@ -72,7 +72,7 @@ export type ImageInput = z.output<typeof imageSchema>
 /**
  * Reads a request's body as an operation's input.
  * @throws RekognitionError ValidationException, worded as the service words broken constraints (seen in
- *   aws/aws-sdk-js-v3 issue 2310), or SerializationException for a value of the wrong type
+ *   a report to aws/aws-sdk-js-v3), or SerializationException for a value of the wrong type
  */
 export function parseInput<Output>(schema: z.ZodType<Output>, body: unknown): Output {
   const parsed = schema.safeParse(body)

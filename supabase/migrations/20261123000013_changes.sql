@@ -233,22 +233,18 @@ begin
   ), looked_at as (
     select
       c.event_id, c.user_id, count(*) as changes, r.starts_at,
-      bool_or(a.allow_recognition) is true as consents,
-      bool_or(j.user_id is not null) as known
+      bool_or(a.allow_recognition) is true as consents
     from concerned c
     join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
-    join public.events e on e.event_id = c.event_id -- one that was deleted is closed as a whole
     left join public.event_consents a on a.event_id = c.event_id and a.user_id = c.user_id
-    left join indexing.face_jobs j on j.event_id = c.event_id and j.user_id = c.user_id
     group by c.event_id, c.user_id, r.starts_at
   )
   insert into indexing.face_jobs as j (event_id, user_id, due, unconfirmed)
   select
     event_id, user_id, case when consents then starts_at else '-infinity' end,
-    changes > 1
+    -- The app may have indexed by itself, and it is a face of somebody, or of a photo, that it no longer wants.
+    not consents or changes > 1
   from looked_at
-  -- After more than one change the app may have indexed, by itself, a face or a photo that is no longer the one.
-  where consents or known or changes > 1
   order by event_id, user_id
   on conflict (event_id, user_id) do update set
     version = j.version + 1,

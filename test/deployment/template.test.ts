@@ -234,9 +234,10 @@ describe('the role of', () => {
 })
 
 describe('the alarms', () => {
-  it('tell of failed jobs, of letters and work left lying, and of functions that do not run', () => {
+  it('tell of failed jobs and late events, of letters and work left lying, and of functions that do not run', () => {
     expect(ofType('AWS::CloudWatch::Alarm').map(([logicalId]) => logicalId)).toEqual([
       'JobsFailed',
+      'EventsLate',
       'DeadLettersStay',
       'WorkWaits',
       'WorkerThrottled',
@@ -245,11 +246,11 @@ describe('the alarms', () => {
     ])
   })
 
-  it('watch the metric that the functions write', () => {
+  it.each(['JobsFailed', 'EventsLate'])('watch where the functions write their metrics: %s', (alarm) => {
     const { Variables } = propertiesOf('FinalizerLambdaFunction').Environment as {
       Variables: Record<string, string>
     }
-    expect(propertiesOf('JobsFailed')).toMatchObject({
+    expect(propertiesOf(alarm)).toMatchObject({
       Namespace: Variables.POWERTOOLS_METRICS_NAMESPACE,
       Dimensions: [{ Name: 'service', Value: Variables.POWERTOOLS_SERVICE_NAME }],
     })

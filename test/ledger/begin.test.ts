@@ -1,18 +1,7 @@
 import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import type { Task } from '../../src/core/database.ts'
-import { atOnce, faceOf, only, openLedger, resultOf } from '../support/ledger.ts'
-
-/** An event whose jobs are all sent: the messages are in the order of the users. */
-async function sentEvent(attendees: number) {
-  const ledger = await openLedger()
-  const event = await ledger.app.event()
-  const users = await ledger.app.users(attendees)
-  await ledger.app.consent(event, users)
-  await ledger.prepare()
-  const messages = await ledger.sendAll()
-  return { ...ledger, event, users, messages }
-}
+import { atOnce, faceOf, only, openLedger, resultOf, sentEvent } from '../support/ledger.ts'
 
 /** Leaves no event and nobody. */
 const wipe = (owner: pg.Pool) =>

@@ -1,24 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import type { Result } from '../../src/core/database.ts'
-import { atOnce, faceOf, only, openLedger, resultOf } from '../support/ledger.ts'
+import { atOnce, faceOf, only, resultOf, sentEvent } from '../support/ledger.ts'
 
 /** An event with one attendee whom a worker holds. */
 async function heldJob() {
-  const ledger = await openLedger()
-  const event = await ledger.app.event()
-  const users = await ledger.app.users(1)
-  const user = only(users)
-  await ledger.app.consent(event, users)
-  await ledger.prepare()
-  const messages = await ledger.sendAll()
+  const ledger = await sentEvent(1)
+  const { event, messages } = ledger
+  const user = only(ledger.users)
   const { token, tasks } = await ledger.begin(messages)
   const task = only(tasks)
   return {
     ...ledger,
-    event,
     user,
-    messages,
     token,
     task,
     /** Reports, as this or another worker, what came of the task; returns what is next. */
@@ -137,11 +131,8 @@ describe('what came of an attendee', () => {
   })
 
   it('each of a batch on its own', async () => {
-    const { app, begin, finish, inside, prepare, sendAll } = await openLedger()
-    const event = await app.event()
-    await app.consent(event, await app.users(6))
-    await prepare()
-    const { token, tasks } = await begin(await sendAll())
+    const { begin, event, finish, inside, messages } = await sentEvent(6)
+    const { token, tasks } = await begin(messages)
     const outcomes: Result['outcome'][] = ['indexed', 'skipped', 'failed', 'retry', 'later', 'unclear']
     const nexts = await finish(
       token,

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import type { Task } from '../../src/core/database.ts'
-import { atOnce, openLedger, resultOf } from '../support/ledger.ts'
+import { atOnce, openLedger, resultOf, sentEvent } from '../support/ledger.ts'
 
 /** Has the database write down every change of an event's status. */
 async function watchStatus(owner: pg.Pool) {
@@ -23,18 +23,14 @@ async function watchStatus(owner: pg.Pool) {
 
 /** An event with so many attendees, whose jobs one worker holds. */
 async function heldEvent(attendees: number) {
-  const ledger = await openLedger()
-  const event = await ledger.app.event()
-  const users = await ledger.app.users(attendees)
-  await ledger.app.consent(event, users)
-  await ledger.prepare()
-  const { token, tasks } = await ledger.begin(await ledger.sendAll())
+  const ledger = await sentEvent(attendees)
+  const { token, tasks } = await ledger.begin(ledger.messages)
   const report = (some: Task[], said = {}) =>
     ledger.finish(
       token,
       some.map((task) => resultOf(task, said)),
     )
-  return { ...ledger, event, users, token, tasks, report }
+  return { ...ledger, tasks, report }
 }
 
 const FAILED = { outcome: 'failed', face_id: null, error: 'broken' } as const
@@ -181,14 +177,10 @@ describe('settling and the app', () => {
 describe('an event that is deactivated while it is being indexed', () => {
   /** One attendee is indexed, the other's message is under way when it happens. */
   async function deactivatedEvent() {
-    const ledger = await openLedger()
-    const event = await ledger.app.event()
-    await ledger.app.consent(event, await ledger.app.users(2))
-    await ledger.prepare()
-    const messages = await ledger.sendAll()
-    await ledger.work(messages.slice(0, 1))
-    await ledger.app.change(event, { is_active: 'false' })
-    return { ...ledger, event, messages }
+    const ledger = await sentEvent(2)
+    await ledger.work(ledger.messages.slice(0, 1))
+    await ledger.app.change(ledger.event, { is_active: 'false' })
+    return ledger
   }
 
   it('is failed for that reason when not all could be indexed', async () => {

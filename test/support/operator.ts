@@ -8,8 +8,11 @@ import {
   ReceiveMessageCommand,
   SendMessageCommand,
 } from '@aws-sdk/client-sqs'
-import { onTestFinished } from 'vitest'
-import type { Environment } from '../../cli/system.ts'
+import { onTestFinished, vi } from 'vitest'
+import type { ExitCode } from '../../cli/exit.ts'
+import { type Session, sessionOf } from '../../cli/session.ts'
+import { type Environment, findSystem } from '../../cli/system.ts'
+import type { Terminal } from '../../cli/terminal.ts'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import type { Result } from '../../src/core/database.ts'
@@ -35,13 +38,14 @@ export async function openOperated() {
   const ledger = await openLedger()
   const gateway = await startGateway(ledger.database)
   onTestFinished(gateway.close)
-  const queue = (kind: string) => ({
-    logicalId: kind,
-    name: `event-indexer-${STAGE}-${kind}`,
-    arn: `arn:aws:sqs:${REGION}:000000000000:event-indexer-${STAGE}-${kind}`,
-    attributes: {},
-  })
-  const aws = await startAws({ region: REGION, queues: [queue('work'), queue('dead-letters')], buckets: [] })
+  const queue = (kind: string, attributes = {}) => {
+    const name = `event-indexer-${STAGE}-${kind}`
+    return { logicalId: kind, name, arn: `arn:aws:sqs:${REGION}:000000000000:${name}`, attributes }
+  }
+  const deadLetters = queue('dead-letters')
+  const redrive = { deadLetterTargetArn: deadLetters.arn, maxReceiveCount: '5' }
+  const work = queue('work', { RedrivePolicy: JSON.stringify(redrive) })
+  const aws = await startAws({ region: REGION, queues: [deadLetters, work], buckets: [] })
   onTestFinished(aws.close)
   const workQueueUrl = aws.queueUrls.get('work') ?? ''
   const deadLetterQueueUrl = aws.queueUrls.get('dead-letters') ?? ''
@@ -51,7 +55,6 @@ export async function openOperated() {
     SUPABASE_URL: gateway.url,
     SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
     WORK_QUEUE_URL: workQueueUrl,
-    DEAD_LETTER_QUEUE_URL: deadLetterQueueUrl,
     INDEX_FACES_TPS: '5',
     AWS_REGION: REGION,
     AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
@@ -123,11 +126,39 @@ export async function openOperated() {
       })
     },
 
-    /** Runs the command line as an operator does, in this environment. */
-    run: (args: string[], added: Environment = {}) => startCli(args, { ...environment, ...added }).ended,
+    /** Runs a command here, with this environment; what it throws is left as it is. */
+    async run<Options>(
+      command: (session: Session, options: Options) => Promise<ExitCode>,
+      options: Options,
+      { stage, ...added }: Environment = {},
+    ): Promise<Pick<Ended, 'code' | 'out'>> {
+      const system = await findSystem(stage, { ...environment, ...added })
+      for (const [name, value] of Object.entries(system.environment)) vi.stubEnv(name, value)
+      onTestFinished(() => void vi.unstubAllEnvs())
+      let out = ''
+      const code = await command(
+        sessionOf(
+          system,
+          paper((text) => (out += text)),
+        ),
+        options,
+      )
+      return { code, out }
+    },
+
+    /** Starts the command line as an operator does, in this environment. */
     start: (args: string[], added: Environment = {}) => startCli(args, { ...environment, ...added }),
   }
 }
+
+/** A terminal that is none: a file or a pipe. */
+const paper = (write: (text: string) => void): Terminal => ({
+  columns: 100,
+  rows: Number.POSITIVE_INFINITY,
+  live: false,
+  paint: (_, text) => text,
+  write,
+})
 
 /** Starts the command line as a process of its own, which knows no environment but this one. */
 export function startCli(args: string[], environment: Environment) {

@@ -4,6 +4,7 @@ import {
   GetQueueAttributesCommand,
   ListMessageMoveTasksCommand,
   type Message,
+  type QueueAttributeName,
   ReceiveMessageCommand,
   SendMessageCommand,
   type SQSClient,
@@ -11,6 +12,7 @@ import {
   StartMessageMoveTaskCommand,
 } from '@aws-sdk/client-sqs'
 import { pause } from '../src/core/time.ts'
+import { EXIT, OperatorError } from './exit.ts'
 
 export interface QueueCounts {
   /** To be received now. */
@@ -25,17 +27,37 @@ export interface Moved {
   error: Error | null
 }
 
+/**
+ * The URL of the queue to which this one's messages go that were received too often.
+ * @throws {OperatorError} when it has none
+ */
+export async function deadLetterQueueOf(sqs: SQSClient, queueUrl: string): Promise<string> {
+  const { RedrivePolicy = '{}' } = await attributesOf(sqs, queueUrl, ['RedrivePolicy'])
+  const arn: unknown = JSON.parse(RedrivePolicy).deadLetterTargetArn
+  if (typeof arn !== 'string')
+    throw new OperatorError(EXIT.notDone, `${queueUrl} has no dead-letter queue: is it the work queue?`)
+  // Of the same account and region, as SQS demands: its URL differs in the name alone.
+  return queueUrl.replace(/[^/]+$/, arn.replace(/^.*:/, ''))
+}
+
+async function attributesOf(
+  sqs: SQSClient,
+  queueUrl: string,
+  names: QueueAttributeName[],
+): Promise<Partial<Record<string, string>>> {
+  const get = new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: names })
+  return (await sqs.send(get)).Attributes ?? {}
+}
+
 /** How many messages a queue holds; approximate, as SQS says it. */
 export async function countMessages(sqs: SQSClient, queueUrl: string): Promise<QueueCounts> {
-  const { Attributes } = await sqs.send(
-    new GetQueueAttributesCommand({
-      QueueUrl: queueUrl,
-      AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
-    }),
-  )
+  const attributes = await attributesOf(sqs, queueUrl, [
+    'ApproximateNumberOfMessages',
+    'ApproximateNumberOfMessagesNotVisible',
+  ])
   return {
-    waiting: Number(Attributes?.ApproximateNumberOfMessages ?? 0),
-    inFlight: Number(Attributes?.ApproximateNumberOfMessagesNotVisible ?? 0),
+    waiting: Number(attributes.ApproximateNumberOfMessages ?? 0),
+    inFlight: Number(attributes.ApproximateNumberOfMessagesNotVisible ?? 0),
   }
 }
 
@@ -50,12 +72,8 @@ export async function moveMessages(sqs: SQSClient, from: string, to: string): Pr
   }
 }
 
-async function arnOf(sqs: SQSClient, queueUrl: string): Promise<string> {
-  const { Attributes } = await sqs.send(
-    new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['QueueArn'] }),
-  )
-  return Attributes?.QueueArn ?? ''
-}
+const arnOf = async (sqs: SQSClient, queueUrl: string): Promise<string> =>
+  (await attributesOf(sqs, queueUrl, ['QueueArn'])).QueueArn ?? ''
 
 /** What servers other than AWS's answer to an action that they do not have. */
 const isUnknownAction = (error: unknown) =>

@@ -1,0 +1,118 @@
+import { type Reason, reasonOf } from '../reasons.ts'
+import { type ClaimedEvent, type Details, type EventStatus, openOf } from '../status.ts'
+import { plain, type Terminal, wrap } from '../terminal.ts'
+import { amount, away, clock, figure, span } from '../words.ts'
+import { concernsOf, viewConcern } from './concerns.ts'
+import { nameOf, readyOf, STYLES, statusOf, type View } from './view.ts'
+
+/** One event with everything about it: what failed and why, who was skipped and what to tell them. */
+export function viewEvent(event: EventStatus, details: Details | null, view: View): string {
+  const parts = [viewHead(event, view), viewFacts(event, view)]
+  if (details) parts.push(viewFailures(event, details, view), viewSkips(details, view))
+  return parts.filter(Boolean).join('\n\n')
+}
+
+function viewHead(event: EventStatus, view: View): string {
+  const { paint } = view.terminal
+  const concerns = concernsOf(event, view).map((concern) => viewConcern(concern, view.terminal))
+  const head = `${paint('bold', nameOf(event))}\n${paint('dim', event.event_id)}`
+  return concerns.length > 0 ? `${head}\n\n${concerns.join('\n')}` : head
+}
+
+function viewFacts(event: EventStatus, { terminal, now }: View): string {
+  const { paint } = terminal
+  const fact = (label: string, value: string) => `  ${paint('dim', label.padEnd(10))}${value}`
+  const start =
+    event.starts_at === null ? 'never' : `${clock(event.starts_at, now)}, ${away(event.starts_at, now)}`
+  const status = paint(STYLES[event.state], statusOf(event))
+  if (event.state === 'unclaimed')
+    return [
+      fact('Starts', start),
+      fact('Status', `${status}, not claimed`),
+      fact('Attendees', `${figure(event.attendees)} consent`),
+    ].join('\n')
+
+  const { indexed, skipped, failed, erased, queued, in_flight } = event.attendees
+  const oldest = event.oldest_open
+    ? `, the oldest for ${span(now.getTime() - Date.parse(event.oldest_open))}`
+    : ''
+  return [
+    fact('Starts', start),
+    fact('Status', [status, readyOf(event, now)].filter(Boolean).join(', ')),
+    fact('Indexed', `${figure(indexed).padEnd(9)}${barOf(event, terminal)}`),
+    fact('Skipped', figure(skipped)),
+    fact('Failed', failed > 0 ? paint('red', figure(failed)) : '0'),
+    fact('Erased', figure(erased)),
+    fact('Open', `${figure(queued)} queued, ${figure(in_flight)} in flight${oldest}`),
+    fact('Calls', `${figure(event.index_calls)} of IndexFaces`),
+  ].join('\n')
+}
+
+const BAR = 48
+
+/** How far it is: attendees with an outcome among all. */
+function barOf(event: ClaimedEvent, { paint }: Terminal): string {
+  const { indexed, skipped, failed, erased } = event.attendees
+  const ended = indexed + skipped + failed + erased
+  const all = ended + openOf(event)
+  if (all === 0) return ''
+  const filled = Math.floor((ended / all) * BAR)
+  const bar = paint('green', '█'.repeat(filled)) + paint('dim', '░'.repeat(BAR - filled))
+  return `${bar} ${Math.floor((ended / all) * 100)} %`
+}
+
+function viewFailures(event: EventStatus, { failures }: Details, { terminal, option }: View): string {
+  if (failures.length === 0) return ''
+  const groups = [...groupBy(failures, ({ reason }) => reason ?? 'unknown')].flatMap(([code, group]) => [
+    ...introduce(code, group.length, terminal),
+    ...[...groupBy(group, ({ error }) => error ?? 'no error was recorded')].flatMap(([error, jobs]) => [
+      wrap(plain(error), terminal.columns, 4),
+      ...list(jobs, ({ user_id, attempts }) => `${user_id}  ${amount(attempts, 'attempt')}`, terminal),
+    ]),
+  ])
+  return [
+    terminal.paint('red', `FAILED ${figure(failures.length)}`),
+    ...groups,
+    '  Once the cause is gone:',
+    `    npx event-indexer replay${option} --event ${event.event_id}`,
+  ].join('\n')
+}
+
+function viewSkips({ skips }: Details, { terminal }: View): string {
+  if (skips.length === 0) return ''
+  const groups = [...groupBy(skips, ({ reason }) => reason ?? 'unknown')].flatMap(([code, group]) => [
+    ...introduce(code, group.length, terminal),
+    ...list(group, ({ user_id }) => user_id, terminal),
+  ])
+  return [
+    terminal.paint('yellow', `SKIPPED ${figure(skips.length)}`),
+    ...groups,
+    '  Whoever changes their photo is looked at again by itself.',
+  ].join('\n')
+}
+
+/** The reason, what the operator does about it, and what to tell the attendees. */
+function introduce(code: string, count: number, { paint, columns }: Terminal): string[] {
+  const { title, remedy, toAttendee }: Reason = reasonOf(code)
+  const head = `  ${paint('bold', `${figure(count)} × ${title}`)} ${paint('dim', `(${code})`)}`
+  const advice = [remedy, toAttendee && `Tell them: “${toAttendee}”`].filter((line) => line !== undefined)
+  return [head, ...advice.map((line) => wrap(line, columns, 4))]
+}
+
+const SHOWN = 20 // attendees of one reason
+
+function list<T>(items: T[], lineOf: (item: T) => string, { paint }: Terminal): string[] {
+  const lines = items.slice(0, SHOWN).map((item) => `      ${paint('dim', lineOf(item))}`)
+  const more = items.length - SHOWN
+  return more > 0 ? [...lines, `      … and ${figure(more)} more: --json lists them all`] : lines
+}
+
+function groupBy<T>(items: T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of items) {
+    const group = groups.get(keyOf(item))
+    if (group) group.push(item)
+    else groups.set(keyOf(item), [item])
+  }
+  return groups
+}

@@ -1,0 +1,75 @@
+import { type EventStatus, openOf } from '../status.ts'
+import { type Column, type Terminal, tableOf } from '../terminal.ts'
+import { amount, away, clock, figure, span } from '../words.ts'
+import { concernsOf, failureOf, viewConcern } from './concerns.ts'
+import { lateOf, nameOf, readyOf, STYLES, statusOf, type View } from './view.ts'
+
+/** Several events: first what needs somebody, then a table. */
+export function viewOverview(events: EventStatus[], view: View): string {
+  if (events.length === 0)
+    return 'No event is in progress, has started within the last day, or starts within the next.'
+  return `${viewConcerns(events, view)}\n\n${viewTable(events, view)}`
+}
+
+function viewConcerns(events: EventStatus[], view: View): string {
+  const concerns = events.flatMap((event) =>
+    [...concernsOf(event, view), ...failureOf(event, view)].map(({ text, ...concern }) =>
+      viewConcern({ ...concern, text: `${nameOf(event)}: ${text}` }, view.terminal),
+    ),
+  )
+  if (concerns.length > 0) return concerns.join('\n')
+  const isDone = events.every(({ state }) => state === 'completed')
+  const calm = `${isDone ? 'All done' : 'All as it should be'}: ${amount(events.length, 'event')}.`
+  return view.terminal.paint('green', calm)
+}
+
+const LEAST_NAME = 34 // so that the table is not narrower than the lines below its rows
+
+function viewTable(events: EventStatus[], view: View): string {
+  const { terminal, now } = view
+  const starts = events.map(({ starts_at }) => (starts_at === null ? '–' : clock(starts_at, now)))
+  const columns: Column[] = [
+    { head: 'START', width: Math.max(5, ...starts.map(({ length }) => length)) },
+    { head: 'STATUS', width: 11 },
+    { head: 'INDEXED', width: 7, align: 'right' },
+    { head: 'SKIPPED', width: 7, align: 'right' },
+    { head: 'FAILED', width: 6, align: 'right' },
+    { head: 'OPEN', width: 6, align: 'right' },
+  ]
+  const room = terminal.columns - columns.reduce((sum, { width }) => sum + width + 2, 0)
+  const name = Math.max(LEAST_NAME, ...events.map((event) => nameOf(event).length))
+  const rows = events.map((event, index) => ({
+    cells: cellsOf(event, starts[index] ?? '', terminal),
+    below: linesOf(event, view),
+  }))
+  return tableOf([{ head: 'EVENT', width: Math.max(16, Math.min(name, room)) }, ...columns], rows, terminal)
+}
+
+function cellsOf(event: EventStatus, start: string, { paint }: Terminal): string[] {
+  const name = paint('bold', nameOf(event))
+  const status = paint(STYLES[event.state], statusOf(event))
+  if (event.state === 'unclaimed') return [name, start, status, '', '', '', '']
+  const { indexed, skipped, failed } = event.attendees
+  const failures = failed > 0 ? paint('red', figure(failed)) : '0'
+  return [name, start, status, figure(indexed), figure(skipped), failures, figure(openOf(event))]
+}
+
+/** The rest about an event. */
+function linesOf(event: EventStatus, { terminal: { paint }, now }: View): string[] {
+  const line = (...parts: string[]) => paint('dim', `  ${parts.filter(Boolean).join(' · ')}`)
+  const start = event.starts_at === null ? 'no start' : away(event.starts_at, now)
+  if (event.state === 'unclaimed') return [line(event.event_id, start, `${figure(event.attendees)} consent`)]
+
+  const { queued, in_flight, erased } = event.attendees
+  const late = lateOf(event)
+  return [
+    line(event.event_id, start, readyOf(event, now)) + (late && paint('red', `, ${late} LATE`)),
+    line(
+      queued > 0 ? `${figure(queued)} queued` : '',
+      in_flight > 0 ? `${figure(in_flight)} in flight` : '',
+      event.oldest_open === null ? '' : `oldest ${span(now.getTime() - Date.parse(event.oldest_open))}`,
+      erased > 0 ? `${figure(erased)} erased` : '',
+      amount(event.index_calls, 'IndexFaces call'),
+    ),
+  ]
+}

@@ -1,0 +1,45 @@
+import { type ClaimedEvent, type EventStatus, openOf } from '../status.ts'
+import { plain, type Style, type Terminal } from '../terminal.ts'
+import { clock, figure, span } from '../words.ts'
+
+/** What a view needs besides what it shows. */
+export interface View {
+  terminal: Terminal
+  now: Date
+  /** The option that leads commands to this system. */
+  option: string
+}
+
+export const nameOf = ({ name }: EventStatus): string => plain(name ?? '') || '(without a name)'
+
+/** The app's word for how an event stands, where it has one that fits. */
+export function statusOf(event: EventStatus): string {
+  if (event.state === 'unclaimed') return event.active ? (event.status ?? 'no status') : 'inactive'
+  return event.status === null ? 'deleted' : event.status.replace('_', ' ')
+}
+
+export const STYLES: Record<EventStatus['state'], Style> = {
+  unclaimed: 'dim',
+  in_progress: 'cyan',
+  completed: 'green',
+  failed: 'red',
+}
+
+/** When an event ended or is expected to; '' where that is not known. */
+export function readyOf({ settled_at, ready_at, collection }: ClaimedEvent, now: Date): string {
+  if (settled_at !== null) return `ended ${clock(settled_at, now)}`
+  if (ready_at !== null) return `ready ${clock(ready_at, now)}`
+  return collection === 'ready' ? '' : 'its collection is being made'
+}
+
+/** By how much an event will be late; '' when it will not be. */
+export const lateOf = ({ late, ready_at, starts_at }: ClaimedEvent): string =>
+  late && ready_at !== null ? span(Date.parse(ready_at) - Date.parse(starts_at)) : ''
+
+/** An event on one line, where nothing can be redrawn. */
+export function viewLine(event: EventStatus): string {
+  if (event.state === 'unclaimed') return `${nameOf(event)}: ${statusOf(event)}, not claimed`
+  const { indexed, skipped, failed } = event.attendees
+  const counts = `${figure(indexed)} indexed, ${figure(skipped)} skipped, ${figure(failed)} failed, ${figure(openOf(event))} open`
+  return `${nameOf(event)}: ${statusOf(event)}, ${counts}${event.late ? ', LATE' : ''}`
+}

@@ -1,0 +1,99 @@
+import { syncBuiltinESMExports } from 'node:module'
+import timers, { setImmediate } from 'node:timers/promises'
+
+const GRID_MS = 500
+
+interface Sleeper {
+  at: number
+  wake: () => void
+}
+
+/**
+ * Simulated time: as fast as real time while real work is under way (`during`), and as soon as all are asleep it jumps to
+ * whoever wakes first. Sleepers wake on a grid, so that many do at the same moment and their work really runs side by side.
+ */
+export class Clock {
+  readonly #tell: (aheadMs: number) => Promise<void>
+  #sleepers: Sleeper[] = []
+  #ahead = 0
+  #busy = 0
+  #idle: () => void = () => {}
+
+  /** @param tell sets the other clocks so many ms ahead of real time; time goes on once they are */
+  constructor(tell: (aheadMs: number) => Promise<void>) {
+    this.#tell = tell
+  }
+
+  /** Milliseconds since the epoch. */
+  now(): number {
+    return Date.now() + this.#ahead
+  }
+
+  /** Resolves when so much time has passed; never, for Infinity. */
+  sleep(ms: number, cancelled?: AbortSignal): Promise<void> {
+    if (ms <= 0) return Promise.resolve()
+    return new Promise((wake) => {
+      if (ms === Number.POSITIVE_INFINITY) return
+      const at = Math.ceil((this.now() + ms) / GRID_MS) * GRID_MS
+      const sleeper = { at, wake }
+      this.#sleepers.push(sleeper)
+      cancelled?.addEventListener('abort', () => {
+        this.#sleepers = this.#sleepers.filter((other) => other !== sleeper)
+      })
+    })
+  }
+
+  /** Real work, during which time does not jump. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#busy++
+    try {
+      return await work()
+    } finally {
+      if (--this.#busy === 0) this.#idle()
+    }
+  }
+
+  /** Lets time pass until then; `whenStill` is called between any two jumps, when nothing is under way. */
+  async advance(until: number, whenStill: () => Promise<void>): Promise<void> {
+    for (;;) {
+      await this.#stillness()
+      await whenStill()
+      const next = Math.min(until, ...this.#sleepers.map(({ at }) => at))
+      if (next > this.now()) {
+        this.#ahead = next - Date.now()
+        await this.#tell(this.#ahead)
+      }
+      if (next >= until) return
+      const now = this.now()
+      const due = this.#sleepers.filter(({ at }) => at <= now).sort((one, other) => one.at - other.at)
+      this.#sleepers = this.#sleepers.filter(({ at }) => at > now)
+      for (const { wake } of due) wake()
+    }
+  }
+
+  async #stillness(): Promise<void> {
+    for (let quiet = 0; quiet < 4; quiet++) {
+      await setImmediate()
+      if (this.#busy === 0) continue
+      quiet = 0
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve
+      })
+    }
+  }
+}
+
+let current: Clock | undefined
+const realSetTimeout = timers.setTimeout
+
+/** Makes the pauses of this process, those of `node:timers/promises`, pass on the given clock; undefined: on the real one. */
+export function pauseBy(clock: Clock | undefined): void {
+  current = clock
+  timers.setTimeout = clock ? pause : realSetTimeout
+  syncBuiltinESMExports()
+}
+
+async function pause<T = void>(ms = 0, value?: T): Promise<T> {
+  await current?.sleep(ms)
+  return value as T
+}

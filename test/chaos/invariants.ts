@@ -1,0 +1,159 @@
+import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs'
+import type { About } from './history.ts'
+import type { Stage } from './stage.ts'
+import type { World } from './world.ts'
+
+/** A promise that was found broken. */
+export interface Violation {
+  promise: string
+  about: About
+  found: string
+}
+
+const COLLECTION_PREFIX = 'memento_event_'
+
+/** What is left to do: nothing, when the system is at rest. */
+export async function unrest(stage: Stage): Promise<string[]> {
+  const { rows } = await stage.sql.query<{ what: string }>(`
+    select 'job ' || state || ' of ' || event_id || '/' || user_id as what
+    from indexing.face_jobs where ended_at is null
+    union all select 'change of ' || coalesce(event_id::text, '') || '/' || coalesce(user_id::text, '') from indexing.changes
+    union all select 'run in progress of ' || event_id from indexing.event_runs where state = 'in_progress'
+    union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs
+      where collection in ('closing', 'closing_again') or (collection = 'missing' and state = 'in_progress')
+    union all select 'unclaimed event ' || event_id from public.events
+      where is_active and indexing_status = 'pending' and starts_at <= simulation.clock_timestamp()`)
+  const queues = await Promise.all(
+    Object.entries(stage.queueUrls).map(async ([name, QueueUrl]) => {
+      const { Attributes } = await stage.sqs.send(
+        new GetQueueAttributesCommand({
+          QueueUrl,
+          AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
+        }),
+      )
+      const messages = Object.values(Attributes ?? {}).reduce((sum, value) => sum + Number(value), 0)
+      return messages > 0 ? [`${messages} messages in ${name}`] : []
+    }),
+  )
+  return [...rows.map(({ what }) => what), ...queues.flat()]
+}
+
+interface Standing {
+  event: string
+  open: boolean
+  status: string
+  run: string | null
+  reason: string | null
+  failed: number
+}
+
+/**
+ * What is to be looked at whenever all is still: how many nudges the triggers have queued, which are taken, and the events
+ * that are done and not settled.
+ */
+export async function glance(stage: Stage): Promise<{ nudges: number; unsettled: string[] }> {
+  const { rows } = await stage.sql.query<{ nudges: number; unsettled: string[] }>(`
+    with nudges as (delete from net.http_request_queue returning id)
+    select (select count(*)::int from nudges) as nudges, array(
+      select r.event_id from indexing.event_runs r join public.events e using (event_id)
+      where r.state = 'in_progress' and r.expanded_at is not null
+        and not exists (select from indexing.face_jobs j where j.event_id = r.event_id and j.ended_at is null)
+    ) as unsettled`)
+  return rows[0] ?? { nudges: 0, unsettled: [] }
+}
+
+/** Compares, at rest, what is in the collections with what the app wants, and what the app is told with what is so. */
+export async function violations(stage: Stage, world: World, replayed: boolean): Promise<Violation[]> {
+  const found: Violation[] = []
+  const { rows: standings } = await stage.sql.query<Standing>(`
+    select e.event_id as event, e.is_active and e.cleanup_status = 'pending' as open,
+      e.indexing_status as status, r.state as run, r.reason,
+      (select count(*)::int from indexing.face_jobs j where j.event_id = e.event_id and j.state = 'failed') as failed
+    from public.events e left join indexing.event_runs r using (event_id)`)
+  const { rows: wishes } = await stage.sql.query<{
+    event: string
+    user: string
+    photo: string
+    failed: boolean
+  }>(`
+    select c.event_id as event, c.user_id as user, p.photo_path as photo, j.state is not distinct from 'failed' as failed
+    from public.event_consents c join public.profiles p using (user_id)
+    left join indexing.face_jobs j using (event_id, user_id)
+    where c.allow_recognition and p.photo_path is not null`)
+
+  for (const standing of standings) {
+    const { event, open, run } = standing
+    const faces = stage.rekognition.collection(COLLECTION_PREFIX + event)
+    if (!run) {
+      if (faces)
+        found.push(broken('no collection of an event that was not claimed', { event }, 'a collection'))
+      continue
+    }
+    const wanted = new Map(
+      wishes
+        .filter((wish) => wish.event === event && world.photos.get(wish.photo)?.usable)
+        .map((wish) => [wish.user, wish] as const),
+    )
+    const seen = new Set<string>()
+    for (const { externalImageId: user = '', imageKey = '' } of faces ?? []) {
+      const about = { event, user }
+      const wish = wanted.get(user)
+      if (seen.has(user)) found.push(broken('one face each', about, 'another face'))
+      seen.add(user)
+      // A failed job may not have come so far as to erase; what it left is erased after its replay.
+      if (!replayed && (await jobFailed(stage, about))) continue
+      if (!wish) found.push(broken('no face of anyone who does not consent', about, `a face of ${imageKey}`))
+      else if (contentOf(world, imageKey) !== contentOf(world, wish.photo))
+        found.push(broken('the face is of the current photo', about, `one of ${imageKey}, not ${wish.photo}`))
+    }
+    if (open)
+      for (const [user, { failed, photo }] of wanted)
+        if (!seen.has(user) && (replayed || !failed))
+          found.push(
+            broken('everybody who consents is in the collection', { event, user }, `none of ${photo}`),
+          )
+    const untrue = untruth(standing, replayed)
+    if (untrue) found.push(broken('the status is true', { event }, `${untrue}: ${JSON.stringify(standing)}`))
+  }
+
+  const { rows: gone } = await stage.sql.query<{ event: string }>(
+    'select event_id as event from indexing.event_runs r where not exists (select from public.events e where e.event_id = r.event_id)',
+  )
+  for (const { event } of gone)
+    if (stage.rekognition.collection(COLLECTION_PREFIX + event))
+      found.push(broken('a deleted event has no collection', { event }, 'a collection'))
+
+  const { rows: broken_jobs } = await stage.sql.query<{ event: string; user: string; error: string | null }>(
+    `select event_id as event, user_id as user, error from indexing.face_jobs
+     where state = 'failed' and (error is null or reason is null)`,
+  )
+  for (const { event, user } of broken_jobs)
+    found.push(broken('a failed job says why', { event, user }, 'no reason or no error'))
+  for (const write of world.failedWrites)
+    found.push(broken('no write of the app fails because of us', {}, write))
+  return found
+}
+
+const broken = (promise: string, about: About, what: string): Violation => ({ promise, about, found: what })
+
+const contentOf = (world: World, key: string) => world.photos.get(key)?.content
+
+async function jobFailed(stage: Stage, { event, user }: About): Promise<boolean> {
+  const { rowCount } = await stage.sql.query(
+    `select from indexing.face_jobs where (event_id, user_id) = ($1, $2) and state = 'failed'`,
+    [event, user],
+  )
+  return (rowCount ?? 0) > 0
+}
+
+/** Why the app is told something that is not so, if it is. */
+function untruth({ open, status, run, reason, failed }: Standing, replayed: boolean): string | undefined {
+  if (status === 'pending') return undefined // it waits to be claimed anew; see unrest
+  if (status === 'in_progress') return 'neither completed nor failed'
+  if (status !== run) return 'the app is told something else than the ledger says'
+  if (failed > 0 && status === 'completed') return 'completed, with failed jobs'
+  if (failed === 0 && status === 'failed' && reason === null) return 'failed, without failed jobs'
+  if (open && reason === 'event_inactive') return 'stopped, but it is active'
+  if (replayed && failed > 0) return 'failed jobs after their replay'
+  return undefined
+}

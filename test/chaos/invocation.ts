@@ -1,0 +1,255 @@
+import type { RekognitionClient } from '@aws-sdk/client-rekognition'
+import {
+  ChangeMessageVisibilityBatchCommand,
+  type SendMessageBatchCommand,
+  type SendMessageBatchCommandOutput,
+} from '@aws-sdk/client-sqs'
+import type { WorkerParts } from '../../src/worker/worker.ts'
+import type { Clock } from './clock.ts'
+import type { History } from './history.ts'
+import type { DatabaseLine, Fetch } from './line.ts'
+import type { Stage } from './stage.ts'
+import type { Plan, Service, Trouble } from './trouble.ts'
+
+/** What invocations share. */
+export interface Surroundings {
+  clock: Clock
+  stage: Stage
+  trouble: Trouble
+  history: History
+  settings: WorkerParts['settings']
+  /** Told of each IndexFaces call before it is sent, and when the worker asked (`begin`) what to do. */
+  onIndexFaces: (call: { event: string; user: string; photo: string; begunAt: number; by: string }) => void
+  /** Told of each database function whose transaction has been made, with its answer. */
+  onDatabase: (name: string, args: Record<string, unknown>, answer: unknown) => void
+  /** Told of each message's visibility that a worker sets. */
+  onVisibility: (receiptHandle: string, seconds: number) => void
+  onSent: () => void
+  onDeath: () => void
+}
+
+const PATIENCE_MS: Record<Service, number> = { database: 10_000, rekognition: 10_000, sqs: 5_000 }
+
+export class Died extends Error {
+  override name = 'Died'
+}
+
+const never = () => new Promise<never>(() => {})
+
+/**
+ * One invocation of a function: what it calls, through a network in trouble, and its death, after which no call of it is made
+ * or answered any more.
+ */
+export class Invocation {
+  readonly name: string
+  readonly #around: Surroundings
+  readonly #deadline: number
+  readonly #counts = new Map<string, number>()
+  readonly #ended = new AbortController()
+  readonly #line: DatabaseLine
+  #dead = false
+  #die: (error: Died) => void = () => {}
+  #begunAt = 0
+
+  constructor(name: string, around: Surroundings, timeoutSeconds: number) {
+    this.name = name
+    this.#around = around
+    this.#deadline = around.clock.now() + timeoutSeconds * 1000
+    this.#line = around.stage.lines.take(this.fetch)
+  }
+
+  remaining = () => this.#deadline - this.#around.clock.now()
+
+  get dead(): boolean {
+    return this.#dead
+  }
+
+  parts(): WorkerParts {
+    const { stage, settings } = this.#around
+    return {
+      settings,
+      database: this.#line.database,
+      rekognition: Object.assign(Object.create(stage.rekognitionClient), { send: this.#sendToRekognition }),
+      sqs: Object.assign(Object.create(stage.sqs), { send: this.#sendToSqs }),
+    }
+  }
+
+  /**
+   * Runs the function, until its end or the host's timeout.
+   * @throws {Died} and whatever the function throws
+   */
+  async run<T>(act: (parts: WorkerParts) => Promise<T>): Promise<T> {
+    const death = new Promise<never>((_, reject) => {
+      this.#die = reject
+    })
+    this.#around.clock.sleep(this.remaining(), this.#ended.signal).then(() => this.#dieOf('timed out'))
+    try {
+      return await Promise.race([act(this.parts()), death])
+    } finally {
+      this.#ended.abort()
+      if (!this.#dead) this.#around.stage.lines.giveBack(this.#line)
+    }
+  }
+
+  #dieOf(cause: string): void {
+    if (this.#dead || this.#ended.signal.aborted) return
+    this.#dead = true
+    this.#around.history.note({}, `${this.name} ${cause}`)
+    this.#around.onDeath()
+    this.#die(new Died(cause))
+  }
+
+  /** One call over the network, as it is planned for its name. */
+  async #call<T>(service: Service, name: string, perform: (plan: Plan) => Promise<T>): Promise<T> {
+    if (this.#dead) return never()
+    const { clock, trouble } = this.#around
+    const nth = (this.#counts.get(`${service} ${name}`) ?? 0) + 1
+    this.#counts.set(`${service} ${name}`, nth)
+    const plan = trouble.plan(service, clock.now(), PATIENCE_MS[service], [this.name, name, nth])
+    if (plan.diesAfterMs !== undefined) {
+      clock.sleep(plan.diesAfterMs, this.#ended.signal).then(() => this.#dieOf(`was killed during ${name}`))
+    }
+
+    const answered = new AbortController()
+    const answer = this.#transmit(plan, perform)
+    const patience = clock.sleep(PATIENCE_MS[service], answered.signal).then(() => {
+      throw Object.assign(new Error(`no answer within ${PATIENCE_MS[service]} ms`), { name: 'TimeoutError' })
+    })
+    try {
+      const result = await Promise.race([answer, patience])
+      return this.#dead ? never() : result
+    } catch (error) {
+      if (this.#dead) return never()
+      throw error
+    } finally {
+      answered.abort()
+      answer.catch(() => {}) // that of a call whose caller has given up
+    }
+  }
+
+  async #transmit<T>(plan: Plan, perform: (plan: Plan) => Promise<T>): Promise<T> {
+    const { clock } = this.#around
+    const broken = () => Object.assign(new TypeError('fetch failed'), { code: 'ECONNRESET' })
+    await clock.sleep(plan.thereMs)
+    if (plan.drop === 'before') throw broken()
+    const answer = await clock.during(() => perform(plan))
+    await clock.sleep(plan.backMs)
+    if (plan.drop === 'after') throw broken()
+    return answer
+  }
+
+  /** Stands for `fetch`: the request of a database function. */
+  readonly fetch: Fetch = (url, init) => {
+    const { stage, onDatabase, clock } = this.#around
+    const name = url.replace(/^.*\/indexing_/, '')
+    const args = JSON.parse(String(init?.body)) as Record<string, unknown>
+    let askedAt = 0
+    const answered = this.#call('database', name, async ({ error }) => {
+      const unavailable = () => new Response('{"message": "upstream is away"}', { status: 503 })
+      if (error?.strikes === 'before') return unavailable()
+      askedAt = clock.now()
+      const response = await fetch(`${stage.gateway.url}/rest/v1/rpc/indexing_${name}`, {
+        ...init,
+        signal: null,
+      })
+      const body = await response.text()
+      if (response.ok) {
+        const answer: unknown = body === '' ? null : JSON.parse(body)
+        this.#note(name, args, answer)
+        onDatabase(name, args, answer)
+      }
+      if (error) return unavailable()
+      const { status, headers } = response
+      return new Response(status === 204 ? null : body, { status, headers })
+    })
+    return answered.then((response) => {
+      if (name === 'begin') this.#begunAt = askedAt
+      return response
+    })
+  }
+
+  #note(name: string, args: Record<string, unknown>, answer: unknown): void {
+    const { history } = this.#around
+    const say = (item: Record<string, unknown>) => {
+      const { event_id, user_id, ...rest } = item
+      history.note(
+        { event: event_id as string, user: user_id as string | undefined },
+        `${this.name} ${name}: ${JSON.stringify(rest)}`,
+      )
+    }
+    const list = (value: unknown) => (Array.isArray(value) ? value : []) as Record<string, unknown>[]
+    if (name === 'begin' || name === 'next_page')
+      for (const job of list((answer as { jobs?: unknown }).jobs)) say(job)
+    if (name === 'finish') for (const item of [...list(args.results), ...list(answer)]) say(item)
+    if (name === 'bury') for (const letter of list(args.letters)) say({ ...letter, answer })
+    if (name === 'collections_done') for (const item of list(args.results)) say({ ...item, answer })
+    if (name === 'claim') for (const id of (answer as { events: string[] }).events) say({ event_id: id })
+  }
+
+  #sendToRekognition = (command: Parameters<RekognitionClient['send']>[0]) => {
+    const { stage, history, onIndexFaces, settings } = this.#around
+    const operation = command.constructor.name.replace(/Command$/, '')
+    const input = command.input as {
+      CollectionId: string
+      ExternalImageId?: string
+      Image?: { S3Object?: { Name?: string } }
+      FaceIds?: string[]
+    }
+    const event = input.CollectionId.slice(settings.collectionPrefix.length)
+    const user = input.ExternalImageId
+    const photo = input.Image?.S3Object?.Name ?? ''
+    const about = { event, user }
+    if (operation === 'IndexFaces' && user && !this.#dead)
+      onIndexFaces({ event, user, photo, begunAt: this.#begunAt, by: this.name })
+    const key = [operation, event, user ?? input.FaceIds?.join() ?? ''].join(' ')
+    return this.#call('rekognition', key, async ({ error }) => {
+      if (error) stage.failNext(operation, input, error)
+      try {
+        const answer = await stage.rekognitionClient.send(command)
+        history.note(about, `${this.name} ${operation} ${photo}${input.FaceIds?.join() ?? ''} landed`)
+        return answer
+      } catch (failure) {
+        history.note(about, `${this.name} ${operation} ${photo}: ${String(failure)}`)
+        throw failure
+      }
+    })
+  }
+
+  #sendToSqs = (command: SendMessageBatchCommand | ChangeMessageVisibilityBatchCommand) => {
+    const { stage, onVisibility, onSent } = this.#around
+    if (command instanceof ChangeMessageVisibilityBatchCommand) {
+      const entries = command.input.Entries ?? []
+      return this.#call('sqs', 'ChangeMessageVisibilityBatch', async ({ error }) => {
+        if (error?.strikes === 'before') throw new Error('ServiceUnavailable')
+        for (const { ReceiptHandle, VisibilityTimeout } of entries)
+          if (ReceiptHandle) onVisibility(ReceiptHandle, VisibilityTimeout ?? 0)
+        return { Successful: [], Failed: [] }
+      })
+    }
+    return this.#call(
+      'sqs',
+      'SendMessageBatch',
+      async ({ error }): Promise<Partial<SendMessageBatchCommandOutput>> => {
+        // An error takes a part of the batch: what SQS took of it, it has.
+        const all = command.input.Entries ?? []
+        const refused = error
+          ? all.filter((_, index) => index % 2 === (error.strikes === 'before' ? 0 : 1))
+          : []
+        const taken = all.filter((entry) => !refused.includes(entry))
+        if (taken.length > 0) {
+          command.input.Entries = taken
+          await stage.sqs.send(command)
+          onSent()
+        }
+        return {
+          Failed: refused.map(({ Id }) => ({
+            Id,
+            SenderFault: false,
+            Code: 'InternalError',
+            Message: 'a fault',
+          })),
+        }
+      },
+    )
+  }
+}

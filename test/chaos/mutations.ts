@@ -1,0 +1,176 @@
+import { spawn } from 'node:child_process'
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Command, InvalidArgumentError } from 'commander'
+
+/** A promise broken on purpose: texts of files that are replaced. */
+interface Mutation {
+  name: string
+  edits: { file: string; text: string; by: string }[]
+}
+
+const LEDGER = 'supabase/migrations/'
+const WORK = `${LEDGER}20261123000008_work.sql`
+
+const MUTATIONS: Mutation[] = [
+  {
+    name: 'finish does not compare versions',
+    edits: [
+      { file: WORK, text: 'when j.version > j.leased_version              -- a', by: 'when false -- a' },
+      { file: WORK, text: 'not r.certain or j.version > j.leased_version,', by: 'not r.certain,' },
+    ],
+  },
+  {
+    name: 'begin ignores leases',
+    edits: [
+      {
+        file: WORK,
+        text: "(j.state = 'running' and (j.lease_until <= now or j.lease_token = token))",
+        by: "j.state = 'running'",
+      },
+    ],
+  },
+  {
+    name: 'settle does not lock the run',
+    edits: [
+      {
+        file: `${LEDGER}20261123000003_settle.sql`,
+        text: "r.state = 'in_progress'\n  order by r.event_id for update;",
+        by: "r.state = 'in_progress'\n  order by r.event_id;",
+      },
+    ],
+  },
+  {
+    name: 'begin does not mark what it begins as unconfirmed',
+    edits: [
+      {
+        file: WORK,
+        text: 'unconfirmed = j.unconfirmed or open.photo is not null',
+        by: 'unconfirmed = j.unconfirmed',
+      },
+    ],
+  },
+  {
+    name: 'absorb does not mark what changed as unconfirmed',
+    edits: [{ file: `${LEDGER}20261123000013_changes.sql`, text: 'unconfirmed = true, due', by: 'due' }],
+  },
+  {
+    name: 'begin goes by what the app wanted when the job was queued',
+    edits: [
+      {
+        file: `${LEDGER}20261123000001_ledger.sql`,
+        text: '  ended_at        timestamptz,',
+        by: '  wished text, wished_against text,\n  ended_at        timestamptz,',
+      },
+      {
+        file: `${LEDGER}20261123000006_outbox.sql`,
+        text: 'update indexing.face_jobs j set send_token = token,',
+        by: `update indexing.face_jobs j set
+      wished = (select w.photo from indexing.wishes w where w.event_id = j.event_id and w.user_id = j.user_id),
+      wished_against = (select w.reason from indexing.wishes w where w.event_id = j.event_id and w.user_id = j.user_id),
+      send_token = token,`,
+      },
+      {
+        file: WORK,
+        text: 'from found j\n    join indexing.wishes w using (event_id, user_id)',
+        by: 'from found j\n    join (select k.event_id, k.user_id, k.wished as photo, k.wished_against as reason, false as tenure from indexing.face_jobs k) w using (event_id, user_id)',
+      },
+    ],
+  },
+  {
+    name: 'nothing is swept',
+    edits: [
+      {
+        file: 'src/scheduler/scheduler.ts',
+        text: 'await database.sweep(LOST_AFTER_SECONDS)',
+        by: '{ jobs: 0, failed: 0 }',
+      },
+    ],
+  },
+  {
+    name: 'finish trusts a result without its lease',
+    edits: [{ file: WORK, text: "when j.lease_token is distinct from token then 'lost'", by: '' }],
+  },
+  {
+    name: 'a collection is deleted once',
+    edits: [
+      {
+        file: `${LEDGER}20261123000005_collections.sql`,
+        text: "when x.result = 'deleted' and r.collection = 'closing' then 'closing_again'",
+        by: "when x.result = 'deleted' and r.collection = 'closing' then 'deleted'",
+      },
+    ],
+  },
+  {
+    name: 'a begun message is acknowledged whatever came of it',
+    edits: [{ file: 'src/worker/worker.ts', text: "if (next.next === 'retry') {", by: 'if (false) {' }],
+  },
+]
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+
+const whole = (text: string) => {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError('It must be a whole number from 1.')
+  return value
+}
+
+const options = new Command('chaos:mutations')
+  .description('Breaks the system on purpose, in a copy, and reports which seed of the chaos finds it out.')
+  .option('--seeds <n>', 'how many seeds at most for each', whole, 60)
+  .option('--only <text>', 'mutations whose name has this text', '')
+  .parse()
+  .opts<{ seeds: number; only: string }>()
+
+/** Returns the first seed that finds the mutation out, with the promise that it broke; undefined when none does. */
+async function findOut({ name, edits }: Mutation): Promise<{ seed: string; promise: string } | undefined> {
+  const copy = await mkdtemp(join(tmpdir(), 'event-indexer-mutation-'))
+  try {
+    for (const folder of ['src', 'local', 'supabase', 'test', 'package.json', 'tsconfig.json'])
+      await cp(join(ROOT, folder), join(copy, folder), { recursive: true })
+    await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
+    for (const { file, text, by } of edits) {
+      const before = await readFile(join(copy, file), 'utf8')
+      if (!before.includes(text))
+        throw new Error(`${name}: ${file} does not have the text ${JSON.stringify(text)}`)
+      await writeFile(join(copy, file), before.replace(text, by))
+    }
+    const output = await chaos(copy)
+    const [, seed] = /^seed (\d+): \d+ violations/m.exec(output) ?? []
+    const [, promise] = /BROKEN: ([^:]+)/.exec(output) ?? []
+    if (seed && promise) return { seed, promise }
+    if (!/^\d+ seeds, 0 broken/m.test(output))
+      throw new Error(`${name}: the chaos failed: ${output.slice(-2000)}`)
+    return undefined
+  } finally {
+    await rm(copy, { recursive: true, force: true })
+  }
+}
+
+async function chaos(directory: string): Promise<string> {
+  const scale = ['--attendees', '45', '--events', '4', '--minutes', '4']
+  const args = ['--import', 'tsx', 'test/chaos/main.ts', '--stop', '--seeds', String(options.seeds), ...scale]
+  const child = spawn(process.execPath, args, { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text) => {
+      output += text
+    })
+  await new Promise((resolve) => child.once('close', resolve))
+  return output
+}
+
+let escaped = 0
+for (const mutation of MUTATIONS.filter(({ name }) => name.includes(options.only))) {
+  const found = await findOut(mutation)
+  if (!found) escaped++
+  console.log(
+    found
+      ? `found out at seed ${found.seed.padStart(3)}: ${mutation.name} (broken: ${found.promise})`
+      : `NOT found out in ${options.seeds} seeds: ${mutation.name}`,
+  )
+}
+process.exit(escaped > 0 ? 1 : 0)

@@ -1,0 +1,320 @@
+import { SendMessageCommand } from '@aws-sdk/client-sqs'
+import type { LambdaFunctionURLEvent } from 'aws-lambda'
+import { answerNudge } from '../../src/scheduler/nudge.ts'
+import { DEFAULT_WINDOW_MINUTES, schedule } from '../../src/scheduler/scheduler.ts'
+import { Clock, pauseBy } from './clock.ts'
+import { History } from './history.ts'
+import { glance, unrest, type Violation, violations } from './invariants.ts'
+import { Invocation, type Surroundings } from './invocation.ts'
+import { Mail } from './mail.ts'
+import { Random } from './random.ts'
+import { MAX_RECEIVES, type Stage } from './stage.ts'
+import { Trouble } from './trouble.ts'
+import { World, type WorldOptions } from './world.ts'
+
+export interface SimulationOptions extends WorldOptions {
+  /** Of trouble, simulated. */
+  minutes: number
+}
+
+export interface Outcome {
+  violations: Violation[]
+  history: History
+  /** Simulated minutes from the end of the trouble to rest. */
+  restMinutes: number
+  /** IndexFaces calls, and how many different photos of attendees they were for. */
+  calls: number
+  needed: number
+  changes: number
+  failedJobs: number
+  deaths: number
+}
+
+/** Within so many simulated minutes after the end of all trouble nothing is left to do. */
+export const REST_BOUND_MINUTES = 30
+
+const MINUTE = 60_000
+const SCHEDULER_SECONDS = 60
+const SECRET = 'not so secret a secret'
+
+/**
+ * Runs one seed: minutes of trouble, then rest, then a replay of whatever failed, and rest again. The same seed gives the same
+ * weather, the same changes of the app at the same simulated times, and the same fate to the call of the same name; what
+ * depends on which of two transactions comes first, such as the batches of a worker, may differ.
+ */
+export async function simulate(seed: number, stage: Stage, options: SimulationOptions): Promise<Outcome> {
+  await stage.reset()
+  const clock = new Clock(stage.setAhead)
+  await stage.setAhead(0)
+  pauseBy(clock)
+  try {
+    return await new Simulation(new Random(`seed ${seed}`), stage, clock, options).run()
+  } finally {
+    pauseBy(undefined)
+  }
+}
+
+class Simulation {
+  readonly #random: Random
+  readonly #stage: Stage
+  readonly #clock: Clock
+  readonly #options: SimulationOptions
+  readonly #history: History
+  readonly #trouble: Trouble
+  readonly #world: World
+  readonly #around: Surroundings
+  readonly #mail: Mail
+  readonly #found: Violation[] = []
+  readonly #photosIndexed = new Set<string>()
+  readonly #claims = new Map<string, number>()
+  readonly #poison: string[] = []
+  #excused = new Set<string>()
+  #calls = 0
+  #deaths = 0
+  #nudges = 0
+  #schedulers = 0
+  #databaseChanged = false
+  #crash: unknown
+
+  constructor(random: Random, stage: Stage, clock: Clock, options: SimulationOptions) {
+    this.#random = random
+    this.#stage = stage
+    this.#clock = clock
+    this.#options = options
+    const history = new History(() => clock.now())
+    this.#history = history
+    this.#trouble = new Trouble(random.of('trouble'), clock.now(), options.minutes)
+    this.#world = new World(random.of('world'), stage, clock, history)
+    this.#around = {
+      clock,
+      stage,
+      history,
+      trouble: this.#trouble,
+      settings: {
+        collectionPrefix: 'memento_event_',
+        photoBucket: 'photos',
+        workQueueUrl: stage.queueUrls.work,
+        indexFacesTps: random.of('quota').pick([20, 100, 10_000]),
+        maxReceives: MAX_RECEIVES,
+      },
+      onIndexFaces: this.#seeIndexFaces,
+      onDatabase: this.#seeDatabase,
+      onVisibility: (handle, seconds) => this.#mail.setVisibility(handle, seconds),
+      onSent: () => this.#mail.wake(),
+      onDeath: () => {
+        this.#deaths++
+      },
+    }
+    this.#mail = new Mail(this.#around, random.of('mail'))
+  }
+
+  async run(): Promise<Outcome> {
+    await this.#world.populate(this.#options)
+    const over = () => this.#trouble.over
+    const pace = (this.#options.minutes * MINUTE) / (this.#options.attendees * 2.5)
+    this.#spawn(this.#world.live(over, pace))
+    this.#spawn(this.#runSchedulers())
+    this.#spawn(this.#sendPoison())
+    this.#spawn(this.#replaySometimes())
+
+    await this.#pass(this.#options.minutes * MINUTE)
+    this.#trouble.end()
+    const restMinutes = await this.#comeToRest()
+    const failedJobs = await this.#count(
+      `select count(*)::int as n from indexing.face_jobs where state = 'failed'`,
+    )
+    if (this.#found.length === 0) this.#found.push(...(await violations(this.#stage, this.#world, false)))
+    await this.#checkPoison()
+    if (this.#found.length === 0) {
+      await this.#world.uploadMissing()
+      await this.#replay()
+      await this.#comeToRest()
+      if (this.#found.length === 0) this.#found.push(...(await violations(this.#stage, this.#world, true)))
+    }
+    return {
+      violations: this.#found,
+      history: this.#history,
+      restMinutes,
+      calls: this.#calls,
+      needed: this.#photosIndexed.size,
+      changes: this.#world.changes,
+      failedJobs,
+      deaths: this.#deaths,
+    }
+  }
+
+  #spawn(actor: Promise<void>): void {
+    actor.catch((error) => {
+      this.#crash ??= error
+    })
+  }
+
+  async #pass(ms: number): Promise<void> {
+    await this.#clock.advance(this.#clock.now() + ms, async () => {
+      if (this.#crash) throw this.#crash
+      if (!this.#databaseChanged && this.#world.touched.size === 0) return
+      this.#databaseChanged = false
+      const { nudges, unsettled } = await glance(this.#stage)
+      this.#takeNudges(nudges)
+      this.#checkSettling(unsettled)
+    })
+  }
+
+  /** Returns the minutes that it took. */
+  async #comeToRest(): Promise<number> {
+    const began = this.#clock.now()
+    for (;;) {
+      const left = await unrest(this.#stage)
+      const minutes = (this.#clock.now() - began) / MINUTE
+      if (left.length === 0 && this.#mail.idle && this.#world.heldEvents().length === 0) return minutes
+      if (minutes > REST_BOUND_MINUTES) {
+        for (const what of left) {
+          const [, event, user] = /([0-9a-f-]{36})?(?:\/([0-9a-f-]{36}))?$/.exec(what) ?? []
+          this.#found.push({
+            promise: `at rest within ${REST_BOUND_MINUTES} minutes`,
+            about: { event, user },
+            found: what,
+          })
+        }
+        if (left.length === 0)
+          this.#found.push({ promise: 'no message is held for ever', about: {}, found: 'one is' })
+        return minutes
+      }
+      await this.#pass(15_000)
+    }
+  }
+
+  async #count(sql: string): Promise<number> {
+    const { rows } = await this.#stage.sql.query<{ n: number }>(sql)
+    return rows[0]?.n ?? 0
+  }
+
+  /** The schedule, and while there is trouble others that run at the same time. */
+  async #runSchedulers(): Promise<void> {
+    for (let minute = 0; ; minute++) {
+      const random = this.#random.of('schedule', minute)
+      const sideBySide = this.#trouble.over ? 1 : random.pick([0, 1, 1, 1, 2, 3])
+      for (let n = 0; n < sideBySide; n++) this.#schedule()
+      await this.#clock.sleep(this.#trouble.over ? MINUTE : random.between(20_000, MINUTE))
+    }
+  }
+
+  #invoke(name: string, act: (invocation: Invocation) => Promise<unknown>): void {
+    const invocation = new Invocation(name, this.#around, SCHEDULER_SECONDS)
+    act(invocation).catch(() => {}) // it failed or died: the next minute's run is its retry
+  }
+
+  #schedule(): void {
+    this.#invoke(`scheduler ${++this.#schedulers}`, (invocation) =>
+      invocation.run((parts) => schedule(DEFAULT_WINDOW_MINUTES, parts, invocation.remaining)),
+    )
+  }
+
+  /** What the triggers have asked for: lost, or answered by a run. */
+  #takeNudges(count: number): void {
+    for (let n = 0; n < count; n++) {
+      const random = this.#random.of('nudge', ++this.#nudges)
+      if (!this.#trouble.over && random.chance(0.5)) continue
+      const request = { headers: { 'x-nudge-secret': SECRET } } as unknown as LambdaFunctionURLEvent
+      this.#invoke(`nudge ${this.#nudges}`, (invocation) =>
+        invocation.run((parts) =>
+          answerNudge(request, SECRET, parts, DEFAULT_WINDOW_MINUTES, invocation.remaining),
+        ),
+      )
+    }
+  }
+
+  async #sendPoison(): Promise<void> {
+    const uuid = this.#random.of('nobody').uuid()
+    const bodies = [
+      'not json',
+      '{}',
+      'null',
+      JSON.stringify({ format: 2, event_id: uuid, user_id: uuid, version: 1 }),
+      JSON.stringify({ format: 1, event_id: 'a', user_id: uuid, version: 1 }),
+      JSON.stringify({ format: 1, event_id: uuid, user_id: uuid, version: 1 }), // of an event that never was: acknowledged
+      `"${'x'.repeat(256 * 1024 - 2)}"`,
+    ]
+    for (const [n, body] of bodies.entries()) {
+      const random = this.#random.of('poison', n)
+      await this.#clock.sleep(random.between(0, (this.#options.minutes * MINUTE) / bodies.length))
+      await this.#clock.during(() =>
+        this.#stage.sqs.send(
+          new SendMessageCommand({ QueueUrl: this.#stage.queueUrls.work, MessageBody: body }),
+        ),
+      )
+      if (!body.includes(`"format":1,"event_id":"${uuid}`)) this.#poison.push(body)
+      this.#mail.wake()
+    }
+  }
+
+  async #checkPoison(): Promise<void> {
+    const { rows } = await this.#stage.sql.query<{ body: string }>('select body from indexing.dead_letters')
+    const kept = rows.map(({ body }) => body).sort()
+    if (JSON.stringify(kept) === JSON.stringify(this.#poison.sort())) return
+    const short = (bodies: string[]) => bodies.map((body) => body.slice(0, 40)).join(' | ')
+    this.#found.push({
+      promise: 'what is no message of ours is kept as it came',
+      about: {},
+      found: `${short(kept)}, of ${short(this.#poison)}`,
+    })
+  }
+
+  async #replaySometimes(): Promise<void> {
+    for (let n = 0; ; n++) {
+      await this.#clock.sleep(this.#random.of('replay', n).between(60_000, 200_000))
+      if (this.#trouble.over) return
+      await this.#replay()
+    }
+  }
+
+  async #replay(): Promise<void> {
+    const ids = await this.#clock.during(async () => {
+      const { rows } = await this.#stage.sql.query<{ answer: { events: string[] } }>(
+        'select public.indexing_replay() as answer',
+      )
+      return rows[0]?.answer.events ?? []
+    })
+    for (const event of ids) {
+      this.#world.touched.add(event)
+      this.#history.note({ event }, 'an operator replays what failed')
+    }
+  }
+
+  #seeIndexFaces: Surroundings['onIndexFaces'] = ({ event, user, photo, begunAt, by }) => {
+    this.#calls++
+    this.#photosIndexed.add(`${event}/${user}/${photo}`)
+    if (this.#world.wantedSince(event, user, photo, begunAt)) return
+    const promise = 'consent decides at the moment of the call'
+    this.#found.push({
+      promise,
+      about: { event, user },
+      found: `${by} indexes ${photo}, unwanted when it asked`,
+    })
+  }
+
+  #seeDatabase: Surroundings['onDatabase'] = (name, _, answer) => {
+    this.#databaseChanged = true
+    if (name !== 'claim') return
+    for (const event of (answer as { events: string[] }).events) {
+      const claims = (this.#claims.get(event) ?? 0) + 1
+      this.#claims.set(event, claims)
+      const offers = this.#world.offers.get(event) ?? 0
+      if (claims > offers)
+        this.#found.push({ promise: 'an event is claimed once', about: { event }, found: `${claims} claims` })
+    }
+  }
+
+  /** Whoever ends the last job settles the event, in the same transaction; the sweep is for what the app held back. */
+  #checkSettling(unsettled: string[]): void {
+    for (const event of [...this.#world.touched, ...this.#world.heldEvents()]) this.#excused.add(event)
+    this.#world.touched.clear()
+    for (const event of unsettled) {
+      if (this.#excused.has(event)) continue
+      this.#excused.add(event)
+      const promise = 'whoever ends the last job settles the event'
+      this.#found.push({ promise, about: { event }, found: 'all its jobs have ended, and it is in progress' })
+    }
+    this.#excused = new Set([...this.#excused].filter((event) => unsettled.includes(event)))
+  }
+}

@@ -1,0 +1,162 @@
+import {
+  DeleteCollectionCommand,
+  ListCollectionsCommand,
+  RekognitionClient,
+} from '@aws-sdk/client-rekognition'
+import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { SQSClient } from '@aws-sdk/client-sqs'
+import { startFauxqs } from 'fauxqs'
+import pg from 'pg'
+import { startGateway } from '../../local/gateway/server.ts'
+import { Parts } from '../../local/parts.ts'
+import { startPostgres } from '../../local/postgres.ts'
+import { startRekognition } from '../../local/rekognition/server.ts'
+import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import { DatabaseLines } from './line.ts'
+import type { Plan } from './trouble.ts'
+
+export const BUCKET = 'photos'
+export const MAX_RECEIVES = 5
+const REGION = 'us-east-1'
+/** Longer than any run in real time: visibility is the simulation's. */
+const HELD_SECONDS = '43200'
+
+export type Stage = Awaited<ReturnType<typeof openStage>>
+
+/**
+ * The servers of the simulations, each a real one: Postgres with a clock that can be put forward, REST gateway, SQS, S3 and
+ * Rekognition. One simulation after another uses them: a new database's connections would spend their time on planning.
+ */
+export async function openStage() {
+  const postgres = await startPostgres()
+  const database = await postgres.createDatabase()
+  const sql = new pg.Pool({ connectionString: database.url, max: 12 })
+  sql.on('error', () => {}) // the database was dropped, at the end
+  await sql.query(SIMULATED_CLOCK)
+  await sql.query("select indexing.configure_nudge('http://127.0.0.1/', 'not so secret a secret')")
+
+  const parts = new Parts()
+  const gateway = await parts.start('the gateway', startGateway(database))
+  const aws = await startFauxqs({ port: 0, host: '127.0.0.1', logger: false })
+  aws.createBucket(BUCKET)
+  const endpoint = `http://127.0.0.1:${aws.port}`
+  const queue = (name: string, attributes: Record<string, string>) =>
+    aws.createQueue(name, { attributes: { VisibilityTimeout: HELD_SECONDS, ...attributes } }).queueUrl
+  const deadLetterUrl = queue('dead-letters', {})
+  const workUrl = queue('work', {
+    RedrivePolicy: JSON.stringify({
+      deadLetterTargetArn: `arn:aws:sqs:${REGION}:000000000000:dead-letters`,
+      maxReceiveCount: MAX_RECEIVES,
+    }),
+  })
+  const rekognition = await parts.start(
+    'Rekognition',
+    startRekognition({ engine: syntheticEngine(), s3Endpoint: endpoint, region: REGION }),
+  )
+  const failures = new Map<string, NonNullable<Plan['error']>[]>()
+  rekognition.setFaults(({ operation, input }) => {
+    const error = failures.get(keyOf(operation, input))?.shift()
+    return error && { type: 'error', strikes: error.strikes, error: error.name }
+  })
+
+  const client = { region: REGION, credentials: { accessKeyId: 'local', secretAccessKey: 'local' } }
+  const s3 = new S3Client({ ...client, endpoint, forcePathStyle: true })
+  const sqs = new SQSClient({ ...client, endpoint, useQueueUrlAsEndpoint: false })
+  const rekognitionClient = new RekognitionClient({
+    ...client,
+    endpoint: rekognition.endpoint,
+    maxAttempts: 1,
+  })
+
+  return {
+    sql,
+    gateway,
+    rekognition,
+    rekognitionClient,
+    sqs,
+    queueUrls: { work: workUrl, deadLetters: deadLetterUrl },
+
+    lines: new DatabaseLines(gateway.serviceRoleKey),
+
+    /** Empties everything. */
+    async reset(): Promise<void> {
+      await sql.query(EMPTY)
+      aws.reset()
+      failures.clear()
+      const { CollectionIds = [] } = await rekognitionClient.send(new ListCollectionsCommand({}))
+      for (const CollectionId of CollectionIds)
+        await rekognitionClient.send(new DeleteCollectionCommand({ CollectionId }))
+    },
+
+    /** Puts the clock of the database so many ms ahead. */
+    setAhead: async (ms: number): Promise<void> => {
+      await sql.query('select setval($1, $2)', ['simulation.ahead_ms', Math.round(ms)])
+    },
+
+    upload: async (key: string, content: string): Promise<void> => {
+      await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
+    },
+
+    /** Has Rekognition fail the next call like this one. */
+    failNext(operation: string, input: object, error: NonNullable<Plan['error']>): void {
+      const key = keyOf(operation, input)
+      const waiting = failures.get(key)
+      if (waiting) waiting.push(error)
+      else failures.set(key, [error])
+    },
+
+    async close(): Promise<void> {
+      await sql.end()
+      await parts.close()
+      await aws.stop()
+      for (const each of [s3, sqs, rekognitionClient]) each.destroy()
+      await postgres.close()
+    },
+  }
+}
+
+/** What tells one call from another, whoever makes it. */
+function keyOf(operation: string, input: object): string {
+  const { CollectionId, ExternalImageId, FaceIds } = input as Record<string, unknown>
+  return JSON.stringify([operation, CollectionId, ExternalImageId, FaceIds])
+}
+
+const EMPTY = `
+  delete from auth.users;
+  delete from public.events;
+  truncate indexing.face_jobs, indexing.event_runs, indexing.dead_letters, indexing.changes, net.http_request_queue;
+  update indexing.pace set next_slot = default, rate = default, rate_since = default;
+  update indexing.nudging set running_until = default, again = default;
+`
+
+/** Has our functions, and no others, read a clock that can be put forward; a sequence, for it is read outside of snapshots. */
+const SIMULATED_CLOCK = `
+  create schema simulation;
+  create sequence simulation.ahead_ms minvalue 0 start 0;
+  create function simulation.clock_timestamp() returns timestamptz language sql volatile as $$
+    select pg_catalog.clock_timestamp() + (select last_value from simulation.ahead_ms) * interval '1 ms'
+  $$;
+  do $$
+  declare
+    name text;
+    expression text;
+    place record;
+  begin
+    for name in
+      select pg_get_functiondef(p.oid) from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+      where (n.nspname = 'indexing' or n.nspname = 'public' and p.proname like 'indexing\\_%')
+        and p.prosrc like '%clock_timestamp()%'
+    loop
+      execute replace(name, 'clock_timestamp()', 'simulation.clock_timestamp()');
+    end loop;
+    for place in
+      select attrelid::regclass as of_table, attname, pg_get_expr(adbin, adrelid) as value
+      from pg_attrdef d join pg_attribute a on (a.attrelid, a.attnum) = (d.adrelid, d.adnum)
+      where attrelid::regclass::text like 'indexing.%' and pg_get_expr(adbin, adrelid) like '%clock_timestamp()%'
+    loop
+      execute format('alter table %s alter column %I set default %s', place.of_table, place.attname,
+        replace(place.value, 'clock_timestamp()', 'simulation.clock_timestamp()'));
+    end loop;
+  end
+  $$;
+`

@@ -1,0 +1,535 @@
+import { IndexFacesCommand } from '@aws-sdk/client-rekognition'
+import type pg from 'pg'
+import type { Clock } from './clock.ts'
+import type { History } from './history.ts'
+import type { Random } from './random.ts'
+import { BUCKET, type Stage } from './stage.ts'
+
+/** What the app knows of an event. */
+interface AppEvent {
+  active: boolean
+  closed: boolean
+  /** By a transaction that is still open: nobody else may touch it, or the app would wait for itself. */
+  held: boolean
+}
+
+interface AppUser {
+  photo: string | null
+  profile: boolean
+  held: boolean
+}
+
+export interface WorldOptions {
+  attendees: number
+  events: number
+}
+
+const COLLECTION_PREFIX = 'memento_event_'
+
+/** The kinds of photos that profiles have, and whether there is a face in them that can be indexed. */
+const PHOTOS = {
+  face: { weight: 82, usable: true },
+  group: { weight: 4, usable: true },
+  'no-face': { weight: 2, usable: false },
+  blurred: { weight: 2, usable: false },
+  'not-an-image': { weight: 2, usable: false },
+  missing: { weight: 2, usable: false },
+  url: { weight: 2, usable: false },
+  none: { weight: 3, usable: false },
+  empty: { weight: 1, usable: false },
+} as const
+type PhotoKind = keyof typeof PHOTOS
+
+/** The app: its tables, and attendees and organisers who change their minds, as the seed says. */
+export class World {
+  /** Photos by their keys: what they show, as text; undefined while the object is missing. */
+  readonly photos = new Map<string, { content: string | undefined; usable: boolean }>()
+  /** Events whose rows the app has touched since this was last emptied: our functions may have passed them over. */
+  readonly touched = new Set<string>()
+  /** What went wrong with writes of the app: nothing may. */
+  readonly failedWrites: string[] = []
+  /** How often each event was offered to be claimed. */
+  readonly offers = new Map<string, number>()
+  #changes = 0
+
+  readonly #random: Random
+  readonly #stage: Stage
+  readonly #clock: Clock
+  readonly #history: History
+  readonly #users = new Map<string, AppUser>()
+  readonly #events = new Map<string, AppEvent>()
+  readonly #consents = new Set<string>()
+  readonly #log: { at: number; event: string | undefined; user: string | undefined }[] = []
+
+  constructor(random: Random, stage: Stage, clock: Clock, history: History) {
+    this.#random = random
+    this.#stage = stage
+    this.#clock = clock
+    this.#history = history
+  }
+
+  get changes(): number {
+    return this.#changes
+  }
+
+  /** Events with attendees, who consent to about three events each. */
+  async populate({ attendees, events }: WorldOptions): Promise<void> {
+    const random = this.#random.of('people')
+    for (let n = 0; n < events; n++) await this.#createEvent(random, random.pick([-3, 5, 10, 15, 19, 22]))
+    const people = Math.ceil(attendees / 3)
+    for (let n = 0; n < people; n++) await this.#createUser(random)
+    for (let n = 0; n < attendees; n++) {
+      const event = this.#someEvent(random)
+      const user = this.#someUser(random)
+      if (event && user && !this.#consents.has(`${event}/${user}`))
+        await this.#consent(event, user, random.chance(0.9))
+    }
+  }
+
+  /** Changes something every few seconds, each time something else, until told to stop. */
+  async live(stopped: () => boolean, pace: number): Promise<void> {
+    for (let n = 0; !stopped(); n++) {
+      const random = this.#random.of('change', n)
+      await this.#clock.sleep(random.between(0, 2 * pace))
+      if (stopped()) return
+      const change = random.weighted(WEIGHTS)
+      await this.#changesOf[change](random)
+      this.#changes++
+    }
+  }
+
+  /** Whether the app wants the face of this photo in the collection, or did at some moment since then. */
+  wantedSince(event: string, user: string, photo: string, since: number): boolean {
+    if (this.#wish(event, user) === photo) return true
+    return this.#log.some(
+      (change) =>
+        change.at >= since &&
+        (change.event === undefined || change.event === event) &&
+        (change.user === undefined || change.user === user),
+    )
+  }
+
+  /** Objects that were missing are uploaded after all. */
+  async uploadMissing(): Promise<void> {
+    for (const [key, photo] of this.photos) {
+      if (photo.content !== undefined || !key.startsWith('photos/')) continue
+      photo.content = `face ${key}`
+      photo.usable = true
+      await this.#stage.upload(key, photo.content)
+    }
+  }
+
+  #wish(event: string, user: string): string | undefined {
+    const { active, closed } = this.#events.get(event) ?? {}
+    if (!active || closed || !this.#consents.has(`${event}/${user}`)) return undefined
+    return this.#users.get(user)?.photo ?? undefined
+  }
+
+  #someEvent(random: Random): string | undefined {
+    const free = [...this.#events].filter(([, { held }]) => !held)
+    return free.length > 0 ? random.pick(free)[0] : undefined
+  }
+
+  #someUser(random: Random): string | undefined {
+    const free = [...this.#users].filter(([, { held }]) => !held)
+    return free.length > 0 ? random.pick(free)[0] : undefined
+  }
+
+  #someConsent(random: Random): { event: string; user: string } | undefined {
+    const free = [...this.#consents]
+      .map((key) => {
+        const [event = '', user = ''] = key.split('/')
+        return { event, user }
+      })
+      .filter(({ event, user }) => !this.#events.get(event)?.held && !this.#users.get(user)?.held)
+    return free.length > 0 ? random.pick(free) : undefined
+  }
+
+  /** One transaction of the app. What it means is known to be so from before its commit: it may be seen from then on. */
+  async #write(
+    about: { event?: string; user?: string },
+    what: string,
+    apply: () => void,
+    sql: string,
+    values: unknown[],
+    openForMs = 0,
+  ): Promise<void> {
+    const event = about.event ? this.#events.get(about.event) : undefined
+    const user = about.user ? this.#users.get(about.user) : undefined
+    const hold = (held: boolean) => {
+      if (event) event.held = held
+      if (user) user.held = held
+    }
+    let client: pg.PoolClient | undefined
+    try {
+      client = await this.#clock.during(async () => {
+        const made = await this.#stage.sql.connect()
+        await made.query("begin; set local lock_timeout = '3s'; set local statement_timeout = '4s'")
+        this.touched.add(about.event ?? '')
+        await made.query(sql, values)
+        return made
+      })
+      if (openForMs > 0) {
+        hold(true)
+        await this.#clock.sleep(openForMs)
+      }
+      await this.#clock.during(async () => {
+        this.#note(about)
+        await client?.query('commit')
+        apply()
+        this.#note(about)
+        this.#history.note(about, `the app: ${what}${openForMs > 0 ? ', in a slow transaction' : ''}`)
+      })
+      this.touched.add(about.event ?? '')
+    } catch (error) {
+      await client?.query('rollback')
+      this.failedWrites.push(`${what}: ${String(error)}`)
+    } finally {
+      hold(false)
+      client?.release()
+    }
+  }
+
+  /** Events that a transaction of the app holds. */
+  heldEvents(): string[] {
+    return [...this.#events].filter(([, { held }]) => held).map(([id]) => id)
+  }
+
+  #note({ event, user }: { event?: string; user?: string }): void {
+    this.#log.push({ at: this.#clock.now(), event, user })
+  }
+
+  async #createEvent(random: Random, startsInMinutes: number | null): Promise<string> {
+    const event = random.uuid()
+    this.offers.set(event, 1)
+    await this.#write(
+      { event },
+      `the event is created, to start in ${startsInMinutes} minutes`,
+      () => this.#events.set(event, { active: true, closed: false, held: false }),
+      'insert into events (event_id, name, starts_at) values ($1, $2, $3)',
+      [
+        event,
+        'an event',
+        startsInMinutes === null ? null : new Date(this.#clock.now() + startsInMinutes * 60_000),
+      ],
+    )
+    return event
+  }
+
+  async #createUser(random: Random): Promise<string> {
+    const user = random.uuid()
+    const photo = await this.#newPhoto(random)
+    await this.#write(
+      { user },
+      `an account with photo ${photo}`,
+      () => this.#users.set(user, { photo, profile: true, held: false }),
+      `with account as (insert into auth.users (id) values ($1) returning id)
+       insert into profiles (user_id, full_name, photo_path) select id, 'Somebody', $2 from account`,
+      [user, photo],
+    )
+    return user
+  }
+
+  async #newPhoto(random: Random): Promise<string | null> {
+    const weights = Object.fromEntries(Object.entries(PHOTOS).map(([name, { weight }]) => [name, weight]))
+    const kind = random.weighted<PhotoKind>(weights)
+    if (kind === 'none') return null
+    if (kind === 'empty') return ''
+    const id = random.uuid()
+    if (kind === 'url') return `https://example.org/${id}.jpg`
+    const key = `photos/${kind} ${id}.jpg`
+    const content =
+      { face: `face ${id}`, group: `faces:one ${id},two ${id}` }[kind as string] ?? `${kind} ${id}`
+    return this.#upload(key, kind === 'missing' ? undefined : content, PHOTOS[kind].usable)
+  }
+
+  async #upload(key: string, content: string | undefined, usable: boolean): Promise<string> {
+    if (content !== undefined) await this.#clock.during(() => this.#stage.upload(key, content))
+    this.photos.set(key, { content, usable })
+    return key
+  }
+
+  async #consent(event: string, user: string, allow: boolean, openForMs = 0): Promise<void> {
+    await this.#write(
+      { event, user },
+      allow ? 'consents' : 'takes consent back',
+      () => (allow ? this.#consents.add(`${event}/${user}`) : this.#consents.delete(`${event}/${user}`)),
+      `insert into event_consents (event_id, user_id, allow_recognition) values ($1, $2, $3)
+       on conflict (event_id, user_id) do update set allow_recognition = excluded.allow_recognition`,
+      [event, user, allow],
+      openForMs,
+    )
+  }
+
+  async #setPhoto(user: string, photo: string | null, openForMs = 0): Promise<void> {
+    const known = this.#users.get(user)
+    if (!known?.profile) return
+    await this.#write(
+      { user },
+      `photo ${photo}`,
+      () => {
+        known.photo = photo
+      },
+      'update profiles set photo_path = $2 where user_id = $1',
+      [user, photo],
+      openForMs,
+    )
+  }
+
+  async #setEvent(
+    event: string,
+    what: string,
+    apply: (known: AppEvent) => void,
+    sets: string,
+    openForMs = 0,
+  ): Promise<void> {
+    const known = this.#events.get(event)
+    if (!known) return
+    await this.#write(
+      { event },
+      what,
+      () => apply(known),
+      `update events set ${sets} where event_id = $1`,
+      [event],
+      openForMs,
+    )
+  }
+
+  async #deleteEvent(event: string): Promise<void> {
+    await this.#write(
+      { event },
+      'the event is deleted',
+      () => {
+        this.#events.delete(event)
+        for (const key of this.#consents) if (key.startsWith(event)) this.#consents.delete(key)
+      },
+      'delete from events where event_id = $1',
+      [event],
+    )
+  }
+
+  readonly #changesOf: Record<keyof typeof WEIGHTS, (random: Random) => Promise<void>> = {
+    revoke: async (random) => {
+      const who = this.#someConsent(random)
+      if (who) await this.#consent(who.event, who.user, false)
+    },
+    consent: async (random) => {
+      const event = this.#someEvent(random)
+      const user = this.#someUser(random)
+      if (event && user) await this.#consent(event, user, true)
+    },
+    'revoke and consent': async (random) => {
+      const who = this.#someConsent(random)
+      if (!who) return
+      await this.#consent(who.event, who.user, false)
+      await this.#clock.sleep(random.pick([0, 500, 3_000]))
+      if (this.#events.has(who.event) && this.#users.has(who.user))
+        await this.#consent(who.event, who.user, true)
+    },
+    leave: async (random) => {
+      const who = this.#someConsent(random)
+      if (!who) return
+      await this.#write(
+        who,
+        'leaves',
+        () => this.#consents.delete(`${who.event}/${who.user}`),
+        'delete from event_consents where (event_id, user_id) = ($1, $2)',
+        [who.event, who.user],
+      )
+    },
+    'consent slowly': async (random) => {
+      const event = this.#someEvent(random)
+      const user = this.#someUser(random)
+      const openForMs = random.between(2_000, 100_000)
+      // Side by side with what else changes.
+      if (event && user) void this.#consent(event, user, !this.#consents.has(`${event}/${user}`), openForMs)
+    },
+    photo: async (random) => {
+      const user = this.#someConsent(random)?.user
+      if (user) await this.#setPhoto(user, await this.#newPhoto(random))
+    },
+    'photo, slowly': async (random) => {
+      const user = this.#someConsent(random)?.user
+      if (user) void this.#setPhoto(user, await this.#newPhoto(random), random.between(2_000, 60_000))
+    },
+    'photo and back': async (random) => {
+      const user = this.#someConsent(random)?.user
+      const before = user && this.#users.get(user)?.photo
+      if (!user || before === undefined) return
+      await this.#setPhoto(user, await this.#newPhoto(random))
+      await this.#clock.sleep(random.pick([0, 500, 5_000, 20_000]))
+      await this.#setPhoto(user, before)
+    },
+    'the same photo under another key': async (random) => {
+      const user = this.#someConsent(random)?.user
+      const photo = this.photos.get(this.#users.get(user ?? '')?.photo ?? '')
+      if (user && photo?.content !== undefined)
+        await this.#setPhoto(
+          user,
+          await this.#upload(`photos/again ${random.uuid()}.jpg`, photo.content, photo.usable),
+        )
+    },
+    'missing photo arrives': async (random) => {
+      const missing = [...this.photos].filter(([, { content }]) => content === undefined)
+      if (missing.length === 0) return
+      const [key] = random.pick(missing)
+      await this.#upload(key, `face ${key}`, true)
+    },
+    'no profile': async (random) => {
+      const user = this.#someUser(random)
+      const known = user && this.#users.get(user)
+      if (!user || !known) return
+      const photo = await this.#newPhoto(random)
+      const makes = !known.profile
+      await this.#write(
+        { user },
+        makes ? `a profile with photo ${photo}` : 'the profile is deleted',
+        () => Object.assign(known, { profile: makes, photo: makes ? photo : null }),
+        makes
+          ? `insert into profiles (user_id, full_name, photo_path) values ($1, 'Somebody', $2)`
+          : 'delete from profiles where user_id = $1 and $2::text is not distinct from $2',
+        [user, photo],
+      )
+    },
+    'new account': async (random) => {
+      const user = await this.#createUser(random)
+      const event = this.#someEvent(random)
+      if (event) await this.#consent(event, user, true)
+    },
+    'account deleted': async (random) => {
+      const user = this.#someUser(random)
+      // The cascade reaches the consents of events that a slow transaction may hold.
+      if (!user || this.heldEvents().length > 0) return
+      await this.#write(
+        { user },
+        'the account is deleted',
+        () => {
+          this.#users.delete(user)
+          for (const key of this.#consents) if (key.endsWith(user)) this.#consents.delete(key)
+        },
+        'delete from auth.users where id = $1',
+        [user],
+      )
+    },
+    'new event': async (random) => {
+      const event = await this.#createEvent(random, random.pick([null, 3, 10, 22, 3_000]))
+      for (let n = random.integer(0, 8); n > 0; n--) {
+        const user = this.#someUser(random)
+        if (user) await this.#consent(event, user, true)
+      }
+      // Soon regretted: deleted about when its collection is made.
+      if (random.chance(0.5)) {
+        await this.#clock.sleep(random.between(0, 75_000))
+        if (!this.#events.get(event)?.held) await this.#deleteEvent(event)
+      }
+    },
+    'event deleted': async (random) => {
+      const event = this.#someEvent(random)
+      if (event && this.#events.size > 2) await this.#deleteEvent(event)
+    },
+    'event stopped': async (random) => {
+      const event = this.#someEvent(random)
+      const active = event && this.#events.get(event)?.active
+      if (!event) return
+      const set = (to: boolean) =>
+        this.#setEvent(
+          event,
+          to ? 'the event is activated' : 'the event is deactivated',
+          (known) => {
+            known.active = to
+            if (to) this.offers.set(event, (this.offers.get(event) ?? 0) + 1) // a run that was ended is begun anew
+          },
+          `is_active = ${to}`,
+        )
+      await set(!active)
+      if (!active) return
+      await this.#clock.sleep(random.between(0, 40_000))
+      if (!this.#events.get(event)?.held && random.chance(0.7)) await set(true)
+    },
+    'event moved': async (random) => {
+      const event = this.#someEvent(random)
+      const minutes = random.pick([-5, 2, 12, 19, 26])
+      const startsAt = new Date(this.#clock.now() + minutes * 60_000).toISOString()
+      if (event)
+        await this.#setEvent(
+          event,
+          `the event is moved to ${startsAt}`,
+          () => {},
+          `starts_at = '${startsAt}'`,
+        )
+    },
+    'event held': async (random) => {
+      const event = this.#someEvent(random)
+      if (event)
+        void this.#setEvent(
+          event,
+          'the event is renamed',
+          () => {},
+          `name = 'renamed'`,
+          random.between(5_000, 80_000),
+        )
+    },
+    'event closed': async (random) => {
+      const event = this.#someEvent(random)
+      if (!event || this.#events.size < 3) return
+      await this.#setEvent(
+        event,
+        'the event is closed',
+        (known) => {
+          known.closed = true
+        },
+        `cleanup_status = 'in_progress'`,
+      )
+    },
+    'event offered again': async (random) => {
+      const event = this.#someEvent(random)
+      if (!event) return
+      this.offers.set(event, (this.offers.get(event) ?? 0) + 1)
+      await this.#setEvent(event, 'the event is set back to pending', () => {}, `indexing_status = 'pending'`)
+    },
+    'the app indexes by itself': async (random) => {
+      const who = this.#someConsent(random)
+      const photo = who && this.#wish(who.event, who.user)
+      if (!who || !photo || !this.photos.get(photo)?.usable) return
+      const CollectionId = COLLECTION_PREFIX + who.event
+      if (!this.#stage.rekognition.collection(CollectionId)) return
+      await this.#clock.during(() =>
+        this.#stage.rekognitionClient.send(
+          new IndexFacesCommand({
+            CollectionId,
+            ExternalImageId: who.user,
+            Image: { S3Object: { Bucket: BUCKET, Name: photo } },
+            MaxFaces: 1,
+            QualityFilter: 'AUTO',
+          }),
+        ),
+      )
+      this.#history.note(who, `the app: IndexFaces ${photo}`)
+    },
+  }
+}
+
+/** How often each change comes. */
+const WEIGHTS = {
+  revoke: 10,
+  consent: 12,
+  'revoke and consent': 6,
+  leave: 4,
+  'consent slowly': 4,
+  photo: 12,
+  'photo, slowly': 2,
+  'photo and back': 6,
+  'the same photo under another key': 2,
+  'missing photo arrives': 2,
+  'no profile': 3,
+  'new account': 3,
+  'account deleted': 3,
+  'new event': 4,
+  'event deleted': 1,
+  'event stopped': 3,
+  'event moved': 2,
+  'event held': 3,
+  'event closed': 0.5,
+  'event offered again': 2,
+  'the app indexes by itself': 3,
+} as const

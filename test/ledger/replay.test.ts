@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest'
+import { openLedger, resultOf } from '../support/ledger.ts'
+
+/** A settled event: one attendee indexed, one without a face, two failed, each for another reason. */
+async function failedEvent() {
+  const ledger = await openLedger()
+  const event = await ledger.app.event()
+  const users = await ledger.app.users(4)
+  await ledger.app.consent(event, users)
+  await ledger.prepare()
+  const { token, tasks } = await ledger.begin(await ledger.sendAll())
+  const said = [
+    {},
+    { outcome: 'skipped', face_id: null, reason: 'no_face' },
+    { outcome: 'failed', face_id: null, reason: 'denied', error: 'AccessDeniedException' },
+    { outcome: 'failed', face_id: null, reason: 'photo_unreadable', error: 'InvalidS3ObjectException' },
+  ] as const
+  await ledger.finish(
+    token,
+    tasks.map((task) => resultOf(task, said[users.indexOf(task.user_id)])),
+  )
+  return { ...ledger, event, users }
+}
+
+describe('a replay', () => {
+  it('queues what has failed, and the event ends anew', async () => {
+    const { app, event, inside, replay, sendAll, work } = await failedEvent()
+    expect(await app.status(event)).toBe('failed')
+    expect(await replay()).toEqual({ jobs: 2, events: [event], held: [] })
+    expect(await app.status(event)).toBe('in_progress')
+    expect(await inside.states(event)).toEqual({ indexed: 1, skipped: 1, queued: 2 })
+    await work(await sendAll())
+    expect(await inside.states(event)).toEqual({ indexed: 3, skipped: 1 })
+    expect(await app.status(event)).toBe('completed')
+    expect(await replay()).toEqual({ jobs: 0, events: [], held: [] })
+  })
+
+  it('can be of one attendee, or of one reason, also of the skipped', async () => {
+    const { event, inside, replay, users } = await failedEvent()
+    const [, noFace = '', denied = '', unreadable = ''] = users
+    expect(await replay({ event, why: 'photo_unreadable' })).toMatchObject({ jobs: 1 })
+    expect(await inside.job(event, unreadable)).toMatchObject({ state: 'queued', error: null, version: 2 })
+    expect(await replay({ event, attendee: denied })).toMatchObject({ jobs: 1 })
+    expect(await inside.job(event, denied)).toMatchObject({ state: 'queued' })
+    expect(await replay({ event, why: 'no_face' })).toMatchObject({ jobs: 1 })
+    expect(await inside.job(event, noFace)).toMatchObject({ state: 'queued' })
+    expect(await replay({ why: 'no_such_reason' })).toEqual({ jobs: 0, events: [], held: [] })
+  })
+
+  it('leaves an event that the app holds as it is, and says so', async () => {
+    const { app, appSession, event, inside, replay } = await failedEvent()
+    const session = await appSession()
+    await session.query('begin')
+    await session.query("update public.events set name = 'A talk'")
+    expect(await replay()).toEqual({ jobs: 0, events: [], held: [event] })
+    await session.query('commit')
+    expect(await app.status(event)).toBe('failed')
+    expect(await inside.states(event)).toEqual({ indexed: 1, skipped: 1, failed: 2 })
+  })
+
+  it('leaves an event that waits for a new claim to that claim', async () => {
+    const { app, event, prepare, replay, sendAll, work } = await failedEvent()
+    await app.change(event, { indexing_status: "'pending'" })
+    await replay()
+    expect(await app.status(event)).toBe('pending')
+    expect(await prepare()).toEqual([event])
+    await work(await sendAll())
+    expect(await app.status(event)).toBe('completed')
+  })
+
+  it('tries an event anew whose collection could not be made', async () => {
+    const { app, claim, collections, collectionsDone, expand, inside, replay, sendAll, sweep, work } =
+      await openLedger()
+    const event = await app.event()
+    await app.consent(event, await app.users(2))
+    await claim()
+    for (let attempt = 0; attempt < 10; attempt++)
+      await collectionsDone([{ event_id: event, result: 'failed', error: 'AccessDeniedException' }])
+    await sweep()
+    expect(await replay({ event })).toEqual({ jobs: 0, events: [event], held: [] })
+    expect((await collections()).create).toEqual([event])
+    await collectionsDone([{ event_id: event, result: 'created' }])
+    while ((await expand()).more) {}
+    await work(await sendAll())
+    expect(await inside.states(event)).toEqual({ indexed: 2 })
+    expect(await app.status(event)).toBe('completed')
+  })
+})

@@ -1,0 +1,134 @@
+import pg from 'pg'
+import { describe, expect, inject, it, onTestFinished } from 'vitest'
+import { functionsOn, one, openLedger, resultOf } from '../support/ledger.ts'
+
+describe('an event of 100,000 attendees', () => {
+  it('is written, handed out and closed within the timeout of the API', async () => {
+    const { absorb, app, claim, collectionsDone, expand, inside, nextPage, owner } = await openLedger()
+    const event = await app.event()
+    await owner.query(`
+      alter table public.event_consents disable trigger user; -- ours, and the app's checks: they only cost time here
+      alter table public.event_consents drop constraint event_consents_event_id_fkey;
+      alter table public.event_consents drop constraint event_consents_user_id_fkey;
+      insert into public.event_consents (event_id, user_id, allow_recognition)
+        select event_id, gen_random_uuid(), true from public.events, generate_series(1, 100000)`)
+    expect(await claim()).toEqual([event])
+    await collectionsDone([{ event_id: event, result: 'created' }])
+    let written = 0
+    for (let more = true; more; ) {
+      const page = await expand(10_000)
+      written += page.jobs
+      more = page.more
+    }
+    expect(written).toBe(100_000)
+    expect(await one(owner, 'select count(distinct user_id)::int from indexing.face_jobs')).toBe(100_000)
+    expect((await nextPage(1000)).jobs).toHaveLength(1000)
+
+    await app.deleteEvent(event)
+    expect(await absorb()).toEqual({ changes: 1, jobs: 0 })
+    expect(await inside.states(event)).toEqual({ erased: 100_000 })
+  })
+})
+
+describe('a ledger of 200,000 settled jobs', () => {
+  /** Statements that a call of ours runs, with their plans, as Postgres reports them. */
+  async function explaining(database: { url: string }) {
+    const client = new pg.Client({
+      connectionString: database.url.replace(
+        /\/\/[^@]+@/,
+        `//supabase_admin:${inject('postgres').password}@`,
+      ),
+    })
+    const plans: string[] = []
+    client.on('error', () => {})
+    client.on('notice', ({ message = '' }) => plans.push(message))
+    await client.connect()
+    onTestFinished(() => client.end())
+    await client.query(`
+      load 'auto_explain';
+      set auto_explain.log_min_duration = 0;
+      set auto_explain.log_nested_statements = on;
+      set auto_explain.log_analyze = on;
+      set auto_explain.log_timing = off;
+      set auto_explain.log_level = notice;
+      set client_min_messages = notice`)
+    return { client, plans }
+  }
+
+  /** The rows of the ledger that the plans have read, and whether one of them read all of it. */
+  function readRows(plans: string[]) {
+    const scans = plans.flatMap((plan) =>
+      [
+        ...plan.matchAll(
+          /(\w[\w ]*Scan)(?: using \w+)? on (?:indexing\.)?face_jobs.*?actual rows=([\d.]+) loops=(\d+)/g,
+        ),
+      ].map(([, how, rows, loops]) => ({ how, rows: Number(rows) * Number(loops) })),
+    )
+    return {
+      sequential: scans.some(({ how }) => how === 'Seq Scan'),
+      rows: Math.max(0, ...scans.map(({ rows }) => rows)),
+    }
+  }
+
+  it('is never read whole by what runs for every batch, page and run, whatever the statistics say', async () => {
+    const { app, claim, collectionsDone, database, expand, owner } = await openLedger()
+    await owner.query(`
+      insert into public.events (starts_at, indexing_status) select now() - n * interval '1 d', 'completed' from generate_series(1, 40) n;
+      insert into indexing.event_runs (event_id, starts_at, state, settled_at, expanded_at, collection)
+        select event_id, starts_at, 'completed', now(), now(), 'ready' from public.events;
+      insert into auth.users select from generate_series(1, 20000);
+      insert into public.profiles select id, 'Somebody', 'photos/' || id from auth.users;
+      truncate indexing.changes;
+      insert into indexing.face_jobs (event_id, user_id, due, state, face_id, face_photo, ended_at)
+        select event_id, id, starts_at, 'indexed', 'a face', 'photos/' || id, now()
+        from public.events, (select id from auth.users order by id limit 5000) u`)
+    await owner.query('analyze') // of a time at which every job had ended
+    const event = await app.event()
+    await owner.query(
+      `insert into public.event_consents (event_id, user_id, allow_recognition) select $1, id, true from auth.users`,
+      [event],
+    )
+    await owner.query('truncate indexing.changes')
+    await claim()
+    await collectionsDone([{ event_id: event, result: 'created' }])
+    while ((await expand()).more) {}
+
+    const { client, plans } = await explaining(database)
+    const { absorb, begin, bury, finish, nextPage, sweep } = functionsOn(client)
+    const read: Record<string, ReturnType<typeof readRows>> = {}
+    const measure = async <T>(what: string, act: () => Promise<T>): Promise<T> => {
+      plans.length = 0
+      const answer = await act()
+      expect(plans.length).toBeGreaterThan(1)
+      const now = readRows(plans)
+      const before = read[what]
+      read[what] = {
+        sequential: now.sequential || (before?.sequential ?? false),
+        rows: Math.max(now.rows, before?.rows ?? 0),
+      }
+      return answer
+    }
+    // More often than Postgres takes to settle on a generic plan.
+    for (let round = 0; round < 7; round++) {
+      const page = await measure('next page', () => nextPage(100))
+      await measure('a full queue', () => nextPage(100, 1, page.token))
+      const { token, tasks } = await measure('begin', () => begin(page.jobs.slice(0, 50)))
+      await measure('finish', () =>
+        finish(
+          token,
+          tasks.map((task) => resultOf(task)),
+        ),
+      )
+      await measure('bury', () => bury(page.jobs.slice(50, 60)))
+      await app.photo(page.jobs[0]?.user_id ?? '', `photos/${round}`)
+      await app.consent(event, [page.jobs[1]?.user_id ?? ''], false)
+      await measure('absorb', () => absorb())
+      await measure('sweep', () => sweep())
+    }
+    for (const [what, { sequential, rows }] of Object.entries(read)) {
+      expect([what, sequential]).toEqual([what, false])
+      // A full queue is asked how much is left; 20,000 wait there.
+      if (what !== 'a full queue') expect([what, rows < 2000]).toEqual([what, true])
+    }
+  })
+})

@@ -1,0 +1,219 @@
+import type pg from 'pg'
+import { describe, expect, it } from 'vitest'
+import { atOnce, one, openLedger, type Session, sentEvent } from '../support/ledger.ts'
+
+/** Has nudges go somewhere: they queue up in pg_net's table, where nobody sends them. */
+const configureNudge = (owner: pg.Pool) =>
+  owner.query("select indexing.configure_nudge('https://scheduler.example/', 'a secret of length')")
+
+const nudges = (owner: pg.Pool) => one<number>(owner, 'select count(*)::int from net.http_request_queue')
+
+/** Takes and forgets what has been noted so far. */
+const forget = (owner: pg.Pool) => owner.query('truncate indexing.changes, net.http_request_queue')
+
+/** Acts for a signed-in attendee, as the API does: their role, their id, row-level security. */
+async function signIn(session: Session, user: string) {
+  await session.query('set role authenticated')
+  await session.query("select set_config('request.jwt.claims', $1, false)", [JSON.stringify({ sub: user })])
+}
+
+describe('a bulk change of 50,000 rows', () => {
+  it('is one statement of ours, and one nudge', async () => {
+    const { app, owner } = await openLedger()
+    await configureNudge(owner)
+    const event = await app.event()
+    const users = await app.users(50_000)
+    await owner.query(
+      "insert into indexing.event_runs (event_id, starts_at, collection) values ($1, now(), 'ready')",
+      [event],
+    )
+    const noted = async () => {
+      const { rows } = await owner.query(
+        'select count(*)::int as rows, count(distinct cmin::text)::int as statements from indexing.changes',
+      )
+      const answer = { ...rows[0], nudges: await nudges(owner) }
+      await forget(owner)
+      return answer
+    }
+    await forget(owner)
+    await app.consent(event, users)
+    expect(await noted()).toEqual({ rows: 50_000, statements: 1, nudges: 1 })
+    await app.consent(event, users, false)
+    expect(await noted()).toEqual({ rows: 50_000, statements: 1, nudges: 1 })
+    await owner.query('update public.event_consents set updated_at = now()')
+    expect(await noted()).toEqual({ rows: 0, statements: 0, nudges: 0 })
+    await app.leave(event, users)
+    expect(await noted()).toEqual({ rows: 0, statements: 0, nudges: 0 })
+  })
+})
+
+const FAILING_NET = `
+  create or replace function net.http_post(
+    url text, body jsonb default '{}', params jsonb default '{}', headers jsonb default '{}',
+    timeout_milliseconds integer default 5000
+  ) returns bigint language plpgsql as $$ begin raise exception 'no more' using errcode = 'disk_full'; end $$`
+
+describe('the nudge', () => {
+  it('carries the secret and nothing else', async () => {
+    const { app, event, owner } = await sentEvent(1)
+    await configureNudge(owner)
+    await app.consent(event, await app.users(1))
+    const { rows } = await owner.query(
+      'select url, headers, body, timeout_milliseconds as timeout from net.http_request_queue',
+    )
+    expect(rows).toEqual([
+      {
+        url: 'https://scheduler.example/',
+        headers: { 'content-type': 'application/json', 'x-nudge-secret': 'a secret of length' },
+        body: {},
+        timeout: 2000,
+      },
+    ])
+  })
+
+  it('is one for each statement that concerns a claimed event, and none for another', async () => {
+    const { app, event, owner, users } = await sentEvent(3)
+    await configureNudge(owner)
+    const [user = '', other = ''] = users
+    const [stranger = ''] = await app.users(1)
+    const unclaimed = await app.event({ startsAt: "now() + interval '1 day'" })
+    const counted: Record<string, number> = {}
+    for (const [what, act] of Object.entries({
+      'consent to a claimed event': () => app.consent(event, [stranger]),
+      'consent to another': () => app.consent(unclaimed, [stranger]),
+      'its withdrawal': () => app.consent(unclaimed, [stranger], false),
+      'photo of an attendee': () => app.photo(user, 'photos/new'),
+      'photo of another': () => app.photo(stranger, 'photos/other'),
+      'start of a claimed event': () => app.change(event, { starts_at: 'now()' }),
+      'start of another': () => app.change(unclaimed, { starts_at: 'now()' }),
+      'account of an attendee': () => app.deleteAccounts([other]),
+      'end of another event': () => app.deleteEvent(unclaimed),
+    })) {
+      await forget(owner)
+      await act()
+      counted[what] = await nudges(owner)
+    }
+    expect(counted).toEqual({
+      'consent to a claimed event': 1,
+      'consent to another': 0,
+      'its withdrawal': 0,
+      'photo of an attendee': 1,
+      'photo of another': 0,
+      'start of a claimed event': 1,
+      'start of another': 0,
+      'account of an attendee': 2, // a profile and a consent went
+      'end of another event': 0,
+    })
+  })
+
+  it.each([
+    ['fails', FAILING_NET],
+    ['is missing', 'drop schema net cascade'],
+    ['has no address', 'select indexing.configure_nudge(null, null)'],
+  ])('is not missed by the app when it %s', async (_, breakIt) => {
+    const { absorb, app, event, inside, owner, users } = await sentEvent(2)
+    await configureNudge(owner)
+    await owner.query(breakIt)
+    await app.consent(event, await app.users(2))
+    await app.consent(event, users.slice(0, 1), false)
+    await app.photo(users[1] ?? '', 'photos/new')
+    await app.deleteAccounts(users.slice(1))
+    await absorb()
+    expect(await inside.states(event)).toEqual({ queued: 4 })
+  })
+})
+
+describe('the app under its row-level security', () => {
+  it('fires the triggers as an attendee who can see nothing of ours', async () => {
+    const { absorb, app, appSession, event, inside, owner } = await sentEvent(1)
+    await configureNudge(owner)
+    const [user = ''] = await app.users(1)
+    await forget(owner)
+    const attendee = await appSession()
+    await signIn(attendee, user)
+    await attendee.query(
+      'insert into public.event_consents (event_id, user_id, allow_recognition) values ($1, $2, true)',
+      [event, user],
+    )
+    await attendee.query("update public.profiles set photo_path = 'photos/new'")
+    expect(await inside.changes()).toBe(2)
+    await absorb()
+    expect(await inside.job(event, user)).toMatchObject({ state: 'queued' })
+    await attendee.query('update public.event_consents set allow_recognition = false')
+    await attendee.query('delete from public.event_consents')
+    await attendee.query('delete from public.profiles')
+    expect(await inside.changes()).toBe(2) // the consent was no longer one when it was deleted
+    expect(await nudges(owner)).toBe(3)
+    await expect(attendee.query('select * from indexing.changes')).rejects.toMatchObject({ code: '42501' })
+  })
+
+  it('notes nothing of what its policies forbid', async () => {
+    const { absorb, app, appSession, event, inside, users } = await sentEvent(2)
+    const attendee = await appSession()
+    await signIn(attendee, (await app.users(1))[0] ?? '')
+    await absorb()
+    await attendee.query('update public.event_consents set allow_recognition = false')
+    await attendee.query('delete from public.event_consents')
+    await expect(
+      attendee.query(
+        'insert into public.event_consents (event_id, user_id, allow_recognition) values ($1, $2, true)',
+        [event, users[0]],
+      ),
+    ).rejects.toThrow()
+    expect(await inside.changes()).toBe(0)
+  })
+})
+
+describe('the app and its own transactions', () => {
+  it('do not deadlock because of us when they touch the same attendees in opposite orders', async () => {
+    const { absorb, appSession, event, inside, messages, users, work } = await sentEvent(2)
+    await work(messages)
+    const [first = '', second = ''] = users
+    const there = await appSession()
+    const back = await appSession()
+    const photo = "update public.profiles set photo_path = photo_path || '.new' where user_id = $1"
+    const consent =
+      'update public.event_consents set allow_recognition = false where event_id = $1 and user_id = $2'
+    await there.query('begin')
+    await back.query('begin')
+    // Of each attendee the one changes the photo and the other the consent: no row of the app's in common, one job of ours.
+    await there.query(photo, [first])
+    await back.query(photo, [second])
+    await there.query(consent, [event, second])
+    await back.query(consent, [event, first])
+    await there.query('commit')
+    await back.query('commit')
+    await absorb()
+    expect(await inside.states(event)).toEqual({ queued: 2 })
+  })
+
+  it('that is rolled back leaves no trace', async () => {
+    const { appSession, event, inside, owner, users } = await sentEvent(1)
+    await configureNudge(owner)
+    const session = await appSession()
+    await session.query('begin')
+    await session.query('delete from auth.users where id = any ($1)', [users])
+    await session.query('delete from public.events where event_id = $1', [event])
+    await session.query('rollback')
+    expect(await inside.changes()).toBe(0)
+    expect(await nudges(owner)).toBe(0)
+  })
+
+  it('delete accounts and events with all that hangs on them, without an error and in any order', async () => {
+    const { absorb, app, begin, collections, event, inside, messages, users, work } = await sentEvent(60)
+    await work(messages.slice(0, 20))
+    await begin(messages.slice(20, 40))
+    await Promise.all([
+      app.deleteAccounts(users.slice(0, 10)),
+      ...users.slice(10, 30).map((user) => app.deleteAccounts([user])),
+      atOnce(5, () => absorb(7)),
+    ])
+    await app.deleteEvent(event)
+    await app.deleteAccounts(users.slice(30))
+    while ((await absorb(50)).changes > 0) {}
+    expect((await collections()).delete).toEqual([event])
+    expect(await inside.states(event)).toEqual({ erased: 40, running: 20 })
+    for (const job of await inside.jobs(event))
+      expect(job).toMatchObject({ face_id: null, stray_face_ids: [] })
+  })
+})

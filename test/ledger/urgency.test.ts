@@ -1,0 +1,101 @@
+import { randomUUID } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import type { JobRef } from '../../src/core/message.ts'
+import { atOnce, openLedger, resultOf } from '../support/ledger.ts'
+
+/** A later event whose messages are all in the queue, and a sooner one whose jobs wait in the outbox. */
+async function twoEvents(later: number, sooner: number) {
+  const ledger = await openLedger()
+  const { app, prepare, sendAll } = ledger
+  const laterEvent = await app.event({ startsAt: "now() + interval '15 min'" })
+  await app.consent(laterEvent, await app.users(later))
+  await prepare()
+  const messages = await sendAll()
+  const soonerEvent = await app.event({ startsAt: "now() + interval '5 min'" })
+  await app.consent(soonerEvent, await app.users(sooner))
+  await prepare()
+  return { ...ledger, laterEvent, soonerEvent, messages }
+}
+
+const eventsOf = (jobs: JobRef[]) => jobs.map((job) => job.event_id)
+
+describe('a batch of less urgent messages', () => {
+  it('gives its places to the more urgent jobs of the outbox', async () => {
+    const { begin, inside, laterEvent, messages, sendAll, soonerEvent } = await twoEvents(5, 2)
+    const { tasks } = await begin(messages.slice(0, 3))
+    expect(eventsOf(tasks).sort()).toEqual([laterEvent, soonerEvent, soonerEvent].sort())
+    for (const task of tasks) expect(task).toMatchObject({ action: 'index', list: false })
+    expect(await inside.states(soonerEvent)).toEqual({ running: 2 })
+    expect(await inside.states(laterEvent)).toEqual({ running: 1, sent: 2, queued: 2 })
+    // The two whose places were taken are sent once more; their first messages want nothing.
+    const again = await sendAll()
+    expect(again.map(({ version }) => version)).toEqual([2, 2])
+    const { tasks: none } = await begin(
+      messages.filter(({ user_id }) => again.some((message) => message.user_id === user_id)),
+    )
+    expect(none.map(({ action }) => action)).toEqual(['none', 'none'])
+  })
+
+  it('gives all of them to erasures', async () => {
+    const { absorb, app, begin, laterEvent, messages, work } = await twoEvents(4, 0)
+    await work(messages.slice(0, 2))
+    await absorb()
+    const gone = messages.slice(0, 2).map(({ user_id }) => user_id)
+    await app.leave(laterEvent, gone)
+    await absorb()
+    const { tasks } = await begin(messages.slice(2))
+    expect(tasks.map(({ user_id }) => user_id).sort()).toEqual(gone)
+    expect(tasks).toMatchObject([{ action: 'erase' }, { action: 'erase' }])
+  })
+
+  it('is given the same when it is asked again with its token', async () => {
+    const { begin, finish, inside, laterEvent, messages, soonerEvent } = await twoEvents(4, 2)
+    const token = randomUUID()
+    const first = await begin(messages.slice(0, 3), token)
+    const again = await begin(messages.slice(0, 3), token)
+    const acting = again.tasks.filter(({ action }) => action !== 'none')
+    expect(eventsOf(acting).sort()).toEqual(eventsOf(first.tasks).sort())
+    await finish(
+      token,
+      acting.map((task) => resultOf(task)),
+    )
+    expect(await inside.states(soonerEvent)).toEqual({ indexed: 2 })
+    expect(await inside.states(laterEvent)).toEqual({ indexed: 1, sent: 1, queued: 2 })
+  })
+
+  it('keeps its places from jobs that are as urgent, being sent, or without a collection', async () => {
+    const { app, begin, claim, laterEvent, messages, nextPage, prepare } = await twoEvents(4, 2)
+    await nextPage() // the sooner ones are with a scheduler
+    const nowEvent = await app.event({ startsAt: 'now()' })
+    await app.consent(nowEvent, await app.users(2))
+    await prepare()
+    await app.change(nowEvent, { indexing_status: "'pending'" })
+    await claim() // its collection is not made yet
+    const { tasks } = await begin(messages)
+    expect(eventsOf(tasks)).toEqual(Array(4).fill(laterEvent))
+    expect(tasks.map(({ action }) => action)).toEqual(Array(4).fill('index'))
+  })
+
+  it('gives each urgent job to one of twenty workers, and every job is done once', async () => {
+    const { begin, finish, inside, laterEvent, messages, sendAll, soonerEvent, work } = await twoEvents(
+      200,
+      50,
+    )
+    const given = await atOnce(20, async (worker) => {
+      const { token, tasks } = await begin(messages.filter((_, index) => index % 20 === worker))
+      const acting = tasks.filter(({ action }) => action === 'index')
+      await finish(
+        token,
+        acting.map((task) => resultOf(task)),
+      )
+      return acting
+    })
+    const urgent = given.flat().filter(({ event_id }) => event_id === soonerEvent)
+    expect(urgent).toHaveLength(50)
+    expect(new Set(urgent.map(({ user_id }) => user_id)).size).toBe(50)
+    for (let sent = await sendAll(); sent.length > 0; sent = await sendAll()) await work(sent)
+    for (const event of [soonerEvent, laterEvent])
+      for (const job of await inside.jobs(event))
+        expect(job).toMatchObject({ state: 'indexed', index_calls: 1 })
+  })
+})
