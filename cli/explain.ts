@@ -28,7 +28,7 @@ function explainDatabase(error: DatabaseError, { supabaseUrl, name }: System): O
     return say(
       `${supabaseUrl} does not let us in: the key is not the service role key of this project. (${error.message})`,
     )
-  if (error.code === 'PGRST202')
+  if (error.code === 'PGRST202' || error.code === '42883')
     return say(
       `The database of ${name} has not all of this version's functions: apply supabase/migrations to it. (${error.message})`,
     )

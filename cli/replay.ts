@@ -69,7 +69,7 @@ async function whyNothing(
   const skipped = Object.keys(status.skipped)
   const hint =
     skipped.length > 0
-      ? ` ${amount(status.attendees.skipped, 'attendee')} were skipped; to look at them again: npx event-indexer replay${option} --event ${event} --reason ${skipped[0]}`
+      ? ` Skipped: ${amount(status.attendees.skipped, 'attendee')}. To look at them again: npx event-indexer replay${option} --event ${event} --reason ${skipped[0]}`
       : ''
   return `Nothing to replay: no attendee of the event has failed.${hint}`
 }

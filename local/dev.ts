@@ -12,28 +12,33 @@ mkdirSync(STATE, { recursive: true })
 writeFileSync(LOG, '')
 
 heading('Starting the system on this machine')
-const system = await startLocalSystem({
+const starting = startLocalSystem({
   engine: 'faces',
   tps: 2, // what the face engine does on two cores
   schedules: true,
   onLog: (name, line) => appendFileSync(LOG, `${name} ${line}\n`),
 })
-// For the operator's commands, which find the running system by this.
-writeFileSync(RUNNING, JSON.stringify({ pid: process.pid, environment: system.environment }, null, 2), {
-  mode: 0o600,
-})
 closeOnSignals(async () => {
   rmSync(RUNNING, { force: true })
-  await system.close()
+  await (await starting).close()
 })
+const system = await starting
+// For the operator's commands, which find the running system by this.
+const environment = {
+  ...system.environment,
+  DEAD_LETTER_QUEUE_URL: system.aws.queueUrls.get('DeadLetterQueue'),
+}
+writeFileSync(RUNNING, JSON.stringify({ pid: process.pid, environment }, null, 2), { mode: 0o600 })
 
-const { database, gateway, aws, rekognition, environment } = system
+const { database, gateway, aws, rekognition } = system
 heading('It runs until Ctrl-C. The scheduler comes every minute, and whenever the app changes something')
 say(`Postgres      ${database.url}`)
 say(`Supabase API  ${gateway.url}`)
 say(`  service_role  ${gateway.serviceRoleKey}`)
 say(`  anon          ${gateway.anonKey}`)
-say(`SQS and S3    ${aws.endpoint}, any credentials; photos go to the bucket ${environment.S3_BUCKET_NAME}`)
+say(
+  `SQS and S3    ${aws.endpoint}, any credentials; photos go to the bucket ${system.environment.S3_BUCKET_NAME}`,
+)
 say(`Rekognition   ${rekognition.endpoint}`)
 say(`Log           ${fileURLToPath(LOG)}`)
 
@@ -48,6 +53,6 @@ say(
   "  insert into event_consents (event_id, user_id, allow_recognition) values ('…event_id…', '…id…', true);",
 )
 say(
-  `upload the photo: AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local aws --endpoint-url ${aws.endpoint} s3 cp guest.jpg s3://${environment.S3_BUCKET_NAME}/photos/guest.jpg`,
+  `upload the photo: curl -T guest.jpg ${aws.endpoint}/${system.environment.S3_BUCKET_NAME}/photos/guest.jpg`,
 )
 say('follow it: npx event-indexer status --watch')

@@ -16,8 +16,9 @@ const { photos, find } = new Command('npm start --')
 
 heading('Starting the system on this machine')
 const began = performance.now()
-const system = await startLocalSystem({ engine: 'faces', tps: 2 })
-closeOnSignals(system.close)
+const starting = startLocalSystem({ engine: 'faces', tps: 2 }) // what the face engine does on two cores
+closeOnSignals(async () => (await starting).close())
+const system = await starting
 say(`Postgres, the REST gateway, SQS, S3, Rekognition and three functions are up after ${seconds(began)}`)
 
 try {

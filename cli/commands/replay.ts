@@ -83,7 +83,7 @@ function conclude(
   const [event] = ended
   const why = ended.length === 1 && event ? ` --event ${event.event_id}` : ''
   const rest =
-    stillFailed > 0 ? ` ${amount(stillFailed, 'attendee')} who were not replayed are still failed.` : ''
+    stillFailed > 0 ? ` Still failed, for they were not replayed: ${amount(stillFailed, 'attendee')}.` : ''
   if (failedAgain > 0) {
     const text = `Failed again: ${amount(failedAgain, 'attendee')}.`
     terminal.write(

@@ -7,9 +7,9 @@ export const logger = new Logger()
 /** CloudWatch metrics in the embedded metric format; written by the handlers' middleware at the end of an invocation. */
 export const metrics = new Metrics()
 
-/** Adds to a count of this invocation; zeros are left out. */
-export function count(name: string, value = 1): void {
-  if (value > 0) metrics.addMetric(name, MetricUnit.Count, value)
+/** Adds to a count of this invocation. */
+export const count = (name: string, value = 1): void => {
+  metrics.addMetric(name, MetricUnit.Count, value)
 }
 
 /** Adds to a count that is split by a dimension, such as the reason of what was skipped. */

@@ -45,6 +45,7 @@ interface Standing {
   run: string | null
   reason: string | null
   failed: number
+  changed: boolean
 }
 
 /**
@@ -66,9 +67,14 @@ export async function glance(stage: Stage): Promise<{ nudges: number; unsettled:
 export async function violations(stage: Stage, world: World, replayed: boolean): Promise<Violation[]> {
   const found: Violation[] = []
   const { rows: standings } = await stage.sql.query<Standing>(`
-    select e.event_id as event, e.is_active and e.cleanup_status = 'pending' as open,
+    select e.event_id as event,
+      -- One that waits to be claimed anew is open when it is.
+      e.is_active and e.cleanup_status = 'pending' and e.indexing_status <> 'pending' as open,
       e.indexing_status as status, r.state as run, r.reason,
-      (select count(*)::int from indexing.face_jobs j where j.event_id = e.event_id and j.state = 'failed') as failed
+      -- The status says how the claim ended; what the app changed since then does not turn it back.
+      (select count(*)::int from indexing.face_jobs j
+       where j.event_id = e.event_id and j.state = 'failed' and j.ended_at <= r.settled_at) as failed,
+      exists (select from indexing.face_jobs j where j.event_id = e.event_id and j.queued_at > r.settled_at) as changed
     from public.events e left join indexing.event_runs r using (event_id)`)
   const { rows: wishes } = await stage.sql.query<{
     event: string
@@ -147,13 +153,15 @@ async function jobFailed(stage: Stage, { event, user }: About): Promise<boolean>
 }
 
 /** Why the app is told something that is not so, if it is. */
-function untruth({ open, status, run, reason, failed }: Standing, replayed: boolean): string | undefined {
+function untruth(
+  { open, status, run, reason, failed, changed }: Standing,
+  replayed: boolean,
+): string | undefined {
   if (status === 'pending') return undefined // it waits to be claimed anew; see unrest
   if (status === 'in_progress') return 'neither completed nor failed'
   if (status !== run) return 'the app is told something else than the ledger says'
   if (failed > 0 && status === 'completed') return 'completed, with failed jobs'
-  if (failed === 0 && status === 'failed' && reason === null) return 'failed, without failed jobs'
+  if (failed === 0 && status === 'failed' && reason === null && !changed) return 'failed, without failed jobs'
   if (open && reason === 'event_inactive') return 'stopped, but it is active'
-  if (replayed && failed > 0) return 'failed jobs after their replay'
   return undefined
 }

@@ -42,8 +42,8 @@ const WEATHERS = {
 type WeatherName = keyof typeof WEATHERS
 
 const SKIES: Record<Service, Partial<Record<WeatherName, number>>> = {
-  database: { calm: 3, flaky: 5, stormy: 2, deadly: 2, away: 1 },
-  rekognition: { calm: 3, flaky: 5, stormy: 2, deadly: 2, away: 0.5, throttled: 1, denied: 0.3 },
+  database: { calm: 2, flaky: 6, stormy: 2, deadly: 3, away: 0.5 },
+  rekognition: { calm: 1, flaky: 5, stormy: 3, deadly: 4, away: 0.3, throttled: 0.5, denied: 0.2 },
   sqs: { calm: 4, flaky: 4, stormy: 1, away: 0.5 },
 }
 

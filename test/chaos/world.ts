@@ -1,4 +1,4 @@
-import { IndexFacesCommand } from '@aws-sdk/client-rekognition'
+import { DeleteCollectionCommand, IndexFacesCommand } from '@aws-sdk/client-rekognition'
 import type pg from 'pg'
 import type { Clock } from './clock.ts'
 import type { History } from './history.ts'
@@ -308,6 +308,11 @@ export class World {
     )
   }
 
+  async #offerAgain(event: string): Promise<void> {
+    this.offers.set(event, (this.offers.get(event) ?? 0) + 1)
+    await this.#setEvent(event, 'the event is set back to pending', () => {}, `indexing_status = 'pending'`)
+  }
+
   readonly #changesOf: Record<keyof typeof WEIGHTS, (random: Random) => Promise<void>> = {
     revoke: async (random) => {
       const who = this.#someConsent(random)
@@ -483,9 +488,19 @@ export class World {
     },
     'event offered again': async (random) => {
       const event = this.#someEvent(random)
-      if (!event) return
-      this.offers.set(event, (this.offers.get(event) ?? 0) + 1)
-      await this.#setEvent(event, 'the event is set back to pending', () => {}, `indexing_status = 'pending'`)
+      if (event) await this.#offerAgain(event)
+    },
+    'collection lost': async (random) => {
+      const event = this.#someConsent(random)?.event
+      const { active, closed } = this.#events.get(event ?? '') ?? {}
+      if (!event || !active || closed) return
+      const CollectionId = COLLECTION_PREFIX + event
+      if (!this.#stage.rekognition.collection(CollectionId)) return
+      await this.#clock.during(() =>
+        this.#stage.rekognitionClient.send(new DeleteCollectionCommand({ CollectionId })),
+      )
+      this.#history.note({ event }, 'somebody deletes the collection')
+      await this.#offerAgain(event)
     },
     'the app indexes by itself': async (random) => {
       const who = this.#someConsent(random)
@@ -530,6 +545,7 @@ const WEIGHTS = {
   'event moved': 2,
   'event held': 3,
   'event closed': 0.5,
-  'event offered again': 2,
+  'event offered again': 1,
+  'collection lost': 3,
   'the app indexes by itself': 3,
 } as const

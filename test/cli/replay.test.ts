@@ -51,18 +51,15 @@ describe('replay', () => {
     const { code, out } = await run(replay, { event, user: failed[0], wait: true })
     expect(code).toBe(0)
     expect(out).toContain('1 attendee of 1 event queued again.')
-    expect(out).toContain('1 attendee who was not replayed is still failed.')
+    expect(out).toContain('Still failed, for they were not replayed: 1 attendee.')
     expect(await inside.job(event, failed[0])).toMatchObject({ state: 'indexed' })
     expect(await inside.job(event, failed[1])).toMatchObject({ state: 'failed', version: 1 })
   })
 
   it('can be of one reason, also of one for which attendees were skipped', async () => {
-    const { app, event, indexAll, inside, run } = await openOperated().then(async (system) => {
-      const event = await system.app.event()
-      return { ...system, event }
-    })
-    const users = await app.users(3)
-    await app.consent(event, users)
+    const { app, indexAll, inside, run } = await openOperated()
+    const event = await app.event()
+    await app.consent(event, await app.users(3))
     await indexAll({ outcome: 'skipped', face_id: null, reason: 'no_face' })
     const { code, out } = await run(replay, { event, reason: 'no_face', wait: false })
     expect(code).toBe(0)
@@ -108,14 +105,13 @@ describe('replay', () => {
     expect(await inside.states(event)).toEqual({ indexed: 2, sent: 2 })
   })
 
-  it('follows what is under way already when it is asked for again', async () => {
-    const { event, run, startWorker } = await failedEvent()
+  it('goes on with what is under way already when it is asked for again', async () => {
+    const { event, inside, run } = await failedEvent()
     await run(replay, { event, wait: false })
-    startWorker()
-    const { code, out } = await run(replay, { event, wait: true })
+    const { code, out } = await run(replay, { event, wait: false })
     expect(code).toBe(0)
     expect(out).toContain('Nothing new to replay: 1 event under way already.')
-    expect(out).toContain('Done: nobody has failed again.')
+    expect(await inside.states(event)).toEqual({ indexed: 2, sent: 2 })
   })
 
   it('is one replay, though the answer to its first request was lost', async () => {
@@ -158,7 +154,7 @@ describe('nothing to replay', () => {
     ['an event that is not claimed', 'the event is not claimed yet'],
     [
       'an event without failures',
-      'no attendee of the event has failed. 2 attendees were skipped; to look at them',
+      'no attendee of the event has failed. Skipped: 2 attendees. To look at them again: npx',
     ],
     ['a reason that nobody has', 'no attendee of the event has failed or was skipped for denied'],
     ['an attendee who is indexed', 'Nothing to replay: the attendee is indexed.'],
@@ -223,7 +219,9 @@ describe('an event that the app holds', () => {
     startWorker()
     const { code, out } = await run(replay, { wait: true })
     expect(code).toBe(4)
-    expect(out).toContain(`The app is changing 1 more event at this moment (${event}): replay again for it.`)
+    expect(out).toContain(
+      `The app is changing 1 more event at this moment (${event}): replay again for the rest.`,
+    )
     await session.query('rollback')
     expect(await app.status(event)).toBe('failed')
     expect(await app.status(other)).toBe('completed')

@@ -45,7 +45,7 @@ type Connection = Pick<pg.Pool, 'query'>
 
 /** The first column of the first row. */
 export async function one<T>(connection: Connection, sql: string, values: unknown[] = []): Promise<T> {
-  const { rows } = await connection.query({ text: sql, values, rowMode: 'array' }).catch((e) => { console.log('DEADLOCK', sql, e.detail, e.where); throw e })
+  const { rows } = await connection.query({ text: sql, values, rowMode: 'array' })
   return rows[0]?.[0]
 }
 

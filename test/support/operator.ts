@@ -5,6 +5,7 @@ import {
   DeleteMessageCommand,
   GetQueueAttributesCommand,
   type Message,
+  type MessageAttributeValue,
   ReceiveMessageCommand,
   SendMessageCommand,
 } from '@aws-sdk/client-sqs'
@@ -80,13 +81,17 @@ export async function openOperated() {
     ...ledger,
     gateway,
     sqs: aws.sqs,
+    /** Of SQS. */
+    endpoint: aws.endpoint,
     workQueueUrl,
     deadLetterQueueUrl,
     environment,
     receive,
 
-    send: (queueUrl: string, body: string) =>
-      aws.sqs.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: body })),
+    send: (queueUrl: string, body: string, attributes: Record<string, MessageAttributeValue> = {}) =>
+      aws.sqs.send(
+        new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: body, MessageAttributes: attributes }),
+      ),
 
     /** How many messages a queue holds, those that somebody has received included. */
     async depth(queueUrl: string): Promise<number> {

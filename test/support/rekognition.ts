@@ -3,10 +3,9 @@ import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   PutObjectCommand,
-  S3Client,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
-import { startFauxqs } from 'fauxqs'
+import { startAws } from '../../local/aws.ts'
 import type { FaceEngine } from '../../local/rekognition/engine.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 
@@ -16,11 +15,9 @@ const credentials = { accessKeyId: 'local', secretAccessKey: 'local' }
 
 /** A Rekognition server with an S3 to read from, and the real SDK's client, which tries each call once. */
 export async function openRekognition(engine: FaceEngine) {
-  const storage = await startFauxqs({ port: 0, host: '127.0.0.1', logger: false })
-  storage.createBucket(Bucket)
-  const s3Endpoint = `http://127.0.0.1:${storage.port}`
-  const s3 = new S3Client({ endpoint: s3Endpoint, region, credentials, forcePathStyle: true })
-  const server = await startRekognition({ engine, s3Endpoint, region })
+  const storage = await startAws({ region, queues: [], buckets: [Bucket] })
+  const { s3 } = storage
+  const server = await startRekognition({ engine, s3Endpoint: storage.endpoint, region })
   const newClient = (config: RekognitionClientConfig = {}) =>
     new RekognitionClient({ endpoint: server.endpoint, region, credentials, maxAttempts: 1, ...config })
   const client = newClient()
@@ -49,9 +46,8 @@ export async function openRekognition(engine: FaceEngine) {
     },
     async close() {
       client.destroy()
-      s3.destroy()
       await server.close()
-      await storage.stop()
+      await storage.close()
     },
   }
 }

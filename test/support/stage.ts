@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
 import {
   ChangeMessageVisibilityCommand,
   DeleteMessageCommand,
@@ -8,11 +8,10 @@ import {
   PurgeQueueCommand,
   ReceiveMessageCommand,
   SendMessageCommand,
-  SQSClient,
 } from '@aws-sdk/client-sqs'
 import type { SQSRecord } from 'aws-lambda'
-import { startFauxqs } from 'fauxqs'
 import pg from 'pg'
+import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
@@ -23,6 +22,7 @@ import { postgres } from './database.ts'
 
 const PREFIX = 'memento_event_'
 const BUCKET = 'photos'
+const REGION = 'eu-central-1'
 const MINUTE = 60_000
 
 export type Stage = Awaited<ReturnType<typeof openStage>>
@@ -34,19 +34,19 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
 export async function openStage() {
   const database = await postgres.createDatabase()
   const gateway = await startGateway(database)
-  const aws = await startFauxqs({ port: 0, host: '127.0.0.1', logger: false })
-  aws.createBucket(BUCKET)
-  const { queueUrl } = aws.createQueue('work', { attributes: { VisibilityTimeout: '3600' } })
-  const endpoint = `http://127.0.0.1:${aws.port}`
+  const aws = await startAws({
+    region: REGION,
+    buckets: [BUCKET],
+    queues: [{ logicalId: 'WorkQueue', name: 'work', arn: '', attributes: { VisibilityTimeout: '3600' } }],
+  })
+  const { s3, sqs } = aws
+  const queueUrl = aws.queueUrls.get('WorkQueue') ?? ''
   const rekognition = await startRekognition({
     engine: syntheticEngine(),
-    s3Endpoint: endpoint,
-    region: 'us-east-1',
+    s3Endpoint: aws.endpoint,
+    region: REGION,
   })
 
-  const client = { region: 'us-east-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } }
-  const s3 = new S3Client({ ...client, endpoint, forcePathStyle: true })
-  const sqs = new SQSClient({ ...client, endpoint, useQueueUrlAsEndpoint: false })
   const app = new pg.Pool({ connectionString: database.url, max: 10 })
   const parts: WorkerParts = {
     settings: {
@@ -57,7 +57,12 @@ export async function openStage() {
       maxReceives: 1000,
     },
     database: connectDatabase(gateway.url, gateway.serviceRoleKey),
-    rekognition: new RekognitionClient({ ...client, endpoint: rekognition.endpoint, maxAttempts: 1 }),
+    rekognition: new RekognitionClient({
+      region: REGION,
+      credentials: aws.credentials,
+      endpoint: rekognition.endpoint,
+      maxAttempts: 1,
+    }),
     sqs,
   }
 
@@ -216,7 +221,7 @@ export async function openStage() {
       await app.end()
       await gateway.close()
       await rekognition.close()
-      await aws.stop()
+      await aws.close()
       await database.drop()
     },
   }
