@@ -41,9 +41,11 @@ export async function findSystem(
   throw new OperatorError(
     EXIT.unreachable,
     `Which system? There are three ways to say it:
-  --stage NAME            a deployed stage, with SUPABASE_URL and AWS credentials in the environment
-  SUPABASE_URL=…          in the environment, with SUPABASE_SERVICE_ROLE_KEY and WORK_QUEUE_URL
-  npm run dev             the local system, which is found by itself while it runs; it does not run now`,
+  --stage NAME    a deployed stage, with SUPABASE_URL and AWS credentials in the
+                  environment
+  SUPABASE_URL    in the environment, with SUPABASE_SERVICE_ROLE_KEY and
+                  WORK_QUEUE_URL
+  npm run dev     the local system, by itself while it runs; it does not run now`,
   )
 }
 

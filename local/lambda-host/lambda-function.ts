@@ -7,11 +7,13 @@ export interface FunctionCounts {
   errors: number
   timeouts: number
   coldStarts: number
+  /** From each invocation to its end, a container's start included: what Lambda bills. */
+  milliseconds: number
 }
 
 /** A function and its containers: a warm one is used again, otherwise a new one is started. */
 export class LambdaFunction {
-  readonly counts: FunctionCounts = { invocations: 0, errors: 0, timeouts: 0, coldStarts: 0 }
+  readonly counts: FunctionCounts = { invocations: 0, errors: 0, timeouts: 0, coldStarts: 0, milliseconds: 0 }
   readonly #options: ContainerOptions
   readonly #containers = new Set<Container>()
   readonly #idle: Container[] = []
@@ -33,6 +35,7 @@ export class LambdaFunction {
   /** @throws {LambdaFunctionError} when the invocation fails */
   async invoke(event: unknown): Promise<unknown> {
     this.counts.invocations++
+    const began = performance.now()
     try {
       const container = this.#warm() ?? this.#start()
       try {
@@ -45,6 +48,8 @@ export class LambdaFunction {
       this.counts.errors++
       if (error instanceof LambdaFunctionError && error.errorType === TIMED_OUT) this.counts.timeouts++
       throw error
+    } finally {
+      this.counts.milliseconds += performance.now() - began
     }
   }
 

@@ -118,7 +118,7 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
           found.push(
             broken('everybody who consents is in the collection', { event, user }, `none of ${photo}`),
           )
-    const untrue = untruth(standing, replayed)
+    const untrue = untruth(standing)
     if (untrue) found.push(broken('the status is true', { event }, `${untrue}: ${JSON.stringify(standing)}`))
   }
 
@@ -153,10 +153,7 @@ async function jobFailed(stage: Stage, { event, user }: About): Promise<boolean>
 }
 
 /** Why the app is told something that is not so, if it is. */
-function untruth(
-  { open, status, run, reason, failed, changed }: Standing,
-  replayed: boolean,
-): string | undefined {
+function untruth({ open, status, run, reason, failed, changed }: Standing): string | undefined {
   if (status === 'pending') return undefined // it waits to be claimed anew; see unrest
   if (status === 'in_progress') return 'neither completed nor failed'
   if (status !== run) return 'the app is told something else than the ledger says'

@@ -65,12 +65,6 @@ describe('wrong usage is said, and ends with 1', () => {
 })
 
 describe('no connection and no permission are said, and end with 3', () => {
-  it('no system at all', async () => {
-    const { code, error } = await startCli(['status'], { SUPABASE_URL: '', HOME: '/nowhere' }).ended
-    expect(code).toBe(3)
-    expect(error).toContain('Which system? There are three ways to say it:')
-  })
-
   it('a database that does not answer', async () => {
     const { start } = await openOperated()
     const { code, error } = await start(['status'], { SUPABASE_URL: 'http://127.0.0.1:1' }).ended

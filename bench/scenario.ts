@@ -1,0 +1,38 @@
+import type { Bundle } from '../local/lambda-host/bundle.ts'
+import type { Postgres } from '../local/postgres.ts'
+import type { Picture } from './report/picture.ts'
+import type { Table } from './report/table.ts'
+
+/** What all scenarios of a run share; each makes a database and a system of its own. */
+export interface Bench {
+  postgres: Postgres
+  /** The deployed functions. */
+  bundle: Bundle
+  /** Says what is going on, for whoever waits. */
+  say: (line: string) => void
+}
+
+/** What is measured, side by side, in one run. */
+export interface Scenario {
+  name: string
+  /** What the reader learns from it, in one line. */
+  title: string
+  run: (bench: Bench) => Promise<Outcome>
+}
+
+export interface Outcome {
+  /** As they stand in the JSON file. */
+  figures: Figures
+  table: Table
+  /** What the table does not say by itself. */
+  notes?: string[]
+  picture?: Picture
+}
+
+export interface Figures {
+  [key: string]: Figure
+}
+export type Figure = number | string | boolean | null | Figure[] | Figures
+
+/** A figure to so many decimal places. */
+export const round = (value: number, places = 3): number => Number(value.toFixed(places))
