@@ -16,10 +16,10 @@ const ROOT = new URL('../', import.meta.url)
 const OUTPUT = new URL('output/bench/', ROOT)
 
 const { only, json } = new Command('npm run bench --')
-  .description('Measures the system on this machine: its real handlers against real Postgres, SQS and S3, and a Rekognition with a quota.')
-  .addOption(
-    new Option('--only <name...>', 'these scenarios').choices(scenarios.map(({ name }) => name)),
+  .description(
+    'Measures the system on this machine: its real handlers against real Postgres, SQS and S3, and a Rekognition with a quota.',
   )
+  .addOption(new Option('--only <name...>', 'these scenarios').choices(scenarios.map(({ name }) => name)))
   .option('--json <file>', 'write the figures to a file')
   .parse()
   .opts<{ only?: string[]; json?: string }>()

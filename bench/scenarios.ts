@@ -1,5 +1,8 @@
 import type { Scenario } from './scenario.ts'
 import { event } from './scenarios/event.ts'
+import { fair } from './scenarios/fair.ts'
+import { many } from './scenarios/many.ts'
+import { quotaCut } from './scenarios/quota-cut.ts'
 
 /** In the order in which they run. */
-export const scenarios: Scenario[] = [event]
+export const scenarios: Scenario[] = [event, fair, quotaCut, many]

@@ -11,6 +11,8 @@ import type { Bench } from './scenario.ts'
 export const LATENCY: Latency = { medianMs: 250, p99Ms: 900 }
 
 const PHOTO = 'portrait.jpg'
+const WARM_UP = 100 // attendees: a batch for each of the ten workers
+const REST_MS = 1_500 // after which the quota and the pace are as if nothing had been
 
 export interface StageOptions {
   /** IndexFaces calls a second: the quota, and what the workers keep to. */
@@ -18,6 +20,11 @@ export interface StageOptions {
   /** Of each Rekognition call; `null`: as fast as can be, and without a quota. */
   latency?: Latency | null
   change?: (deployment: Deployment) => void
+}
+
+/** For a queue whose messages are to stay in it. */
+export const withoutWorkers = ({ functions }: Deployment): void => {
+  for (const deployed of functions) deployed.eventSources = []
 }
 
 /** When an event was claimed and settled, on the database's clock. */
@@ -83,6 +90,17 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
       return made
     },
 
+    /**
+     * Has every container of the worker started, as they are in a system that was at work a moment ago: here they would
+     * all start on the same few cores, which in Lambda they do not. What starting one takes is the scenario `cold`.
+     */
+    async warmUp(): Promise<void> {
+      const event = await this.gather(WARM_UP)
+      await this.schedule()
+      await this.settled([event], 60)
+      await sleep(REST_MS)
+    },
+
     /** One run of the scheduler, which claims what starts within twenty minutes. */
     schedule: () => runScheduler(20),
 
@@ -118,7 +136,12 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
 
 type Sql = (text: string, values?: unknown[]) => Promise<pg.QueryResultRow[]>
 
-async function gather(sql: Sql, events: number, attendees: number, startsInMinutes: number): Promise<string[]> {
+async function gather(
+  sql: Sql,
+  events: number,
+  attendees: number,
+  startsInMinutes: number,
+): Promise<string[]> {
   const made = await sql(
     `insert into public.events (name, starts_at)
      select 'event ' || n, now() + make_interval(mins => $2) from generate_series(1, $1) n

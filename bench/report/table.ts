@@ -8,7 +8,9 @@ export interface Table {
 /** A table for a terminal: words to the left, figures to the right. */
 export function textOf({ head, rows }: Table): string {
   const colAligns = head.map((_, column) =>
-    rows.every((row) => typeof row[column] === 'number' || /^[\d.,\s–-]+( ?[\w%×$/]+)?$/.test(String(row[column])))
+    rows.every(
+      (row) => typeof row[column] === 'number' || /^[\d.,\s–-]+( ?[\w%×$/]+)?$/.test(String(row[column])),
+    )
       ? ('right' as const)
       : ('left' as const),
   )

@@ -57,19 +57,21 @@ function announce({ jobs, begun, events, held }: Replay): string {
   return `${first}\nThe app is changing ${amount(held.length, 'more event')} at this moment (${held.join(', ')}): replay again for the rest.`
 }
 
+const LATER = 'The scheduler sends them within a minute.'
+
 /** Sends at once what is queued. Where that is not possible, the scheduler does it a little later. */
 async function send(ledger: Ledger, { system }: Session): Promise<string> {
-  const later = 'The scheduler sends them within a minute.'
   try {
-    const { sent, errors } = await sendOutbox(ledger, system)
+    const { sent, left, errors } = await sendOutbox(ledger, system)
     const [error] = errors
-    if (error) return `SQS did not take ${amount(errors.length, 'message')} (${error}). ${later}`
-    return sent > 0
-      ? `${amount(sent, 'message')} sent to the workers, the soonest start first.`
-      : 'The scheduler goes on with it within a minute.'
+    if (error) return `SQS did not take ${amount(errors.length, 'message')} (${error}). ${LATER}`
+    if (sent === 0 && left === 0) return 'The scheduler goes on with it within a minute.'
+    const waiting =
+      left > 0 ? ` ${amount(left, 'attendee')} wait for their turn, the soonest start first.` : ''
+    return `${amount(sent, 'message')} sent to the workers.${waiting}`
   } catch (error) {
     const known = explain(error, system)
-    return `Not sent from here: ${known instanceof Error ? known.message : known} ${later}`
+    return `Not sent from here: ${known instanceof Error ? known.message : known} ${LATER}`
   }
 }
 

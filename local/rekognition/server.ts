@@ -65,6 +65,7 @@ export async function startRekognition(options: RekognitionOptions): Promise<Rek
   handler.setFaults(options.faults)
 
   const server = createServer((request, response) => void handler.handle(request, response))
+  server.keepAliveTimeout = 60_000 // longer than any client keeps an idle connection, so that none meets a closed one
   server.listen(options.port ?? 0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

@@ -24,8 +24,8 @@ const FORMAT = 1
 
 const schema = z.object({
   format: z.literal(FORMAT),
-  event_id: z.uuid().toLowerCase(),
-  user_id: z.uuid().toLowerCase(),
+  event_id: z.guid().toLowerCase(),
+  user_id: z.guid().toLowerCase(),
   version: z.int().positive(),
 })
 

@@ -226,13 +226,21 @@ begin
   end loop;
 
   with concerned as (
-    select c.event_id, c.user_id from unnest(taken) c where c.event_id is not null and c.user_id is not null
+    select c.event_id, c.user_id, false as of_photo
+    from unnest(taken) c where c.event_id is not null and c.user_id is not null
     union all
-    -- A profile: whoever consents to a claimed event has a job there, with a photo or without.
-    select j.event_id, j.user_id from unnest(taken) c join indexing.face_jobs j using (user_id) where c.event_id is null
+    -- A profile: whoever consents to a claimed event has a job there, with a photo or without …
+    select j.event_id, j.user_id, true from unnest(taken) c join indexing.face_jobs j using (user_id) where c.event_id is null
+    union all
+    -- … or is still to have one.
+    select a.event_id, a.user_id, true
+    from indexing.event_runs r
+    cross join unnest(taken) c
+    join public.event_consents a on a.event_id = r.event_id and a.user_id = c.user_id
+    where r.state = 'in_progress' and r.expanded_at is null and c.event_id is null and a.allow_recognition
   ), looked_at as (
     select
-      c.event_id, c.user_id, count(*) as changes, r.starts_at,
+      c.event_id, c.user_id, count(*) as changes, bool_or(c.of_photo) as of_photo, r.starts_at,
       bool_or(a.allow_recognition) is true as consents
     from concerned c
     join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
@@ -243,7 +251,7 @@ begin
   select
     event_id, user_id, case when consents then starts_at else '-infinity' end,
     -- The app may have indexed by itself, and it is a face of somebody, or of a photo, that it no longer wants.
-    not consents or changes > 1
+    not consents or changes > 1 or of_photo
   from looked_at
   order by event_id, user_id
   on conflict (event_id, user_id) do update set

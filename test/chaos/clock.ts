@@ -1,7 +1,7 @@
 import { syncBuiltinESMExports } from 'node:module'
 import timers, { setImmediate } from 'node:timers/promises'
 
-const GRID_MS = 500
+const GRID_MS = 1000
 
 interface Sleeper {
   at: number
@@ -13,15 +13,16 @@ interface Sleeper {
  * whoever wakes first. Sleepers wake on a grid, so that many do at the same moment and their work really runs side by side.
  */
 export class Clock {
-  readonly #tell: (aheadMs: number) => Promise<void>
+  readonly #whenStill: (aheadMs: number) => Promise<void>
+  readonly #origin = Date.now()
   #sleepers: Sleeper[] = []
   #ahead = 0
   #busy = 0
   #idle: () => void = () => {}
 
-  /** @param tell sets the other clocks so many ms ahead of real time; time goes on once they are */
-  constructor(tell: (aheadMs: number) => Promise<void>) {
-    this.#tell = tell
+  /** @param whenStill sets the other clocks so many ms ahead of real time; called when all are asleep, before any wakes */
+  constructor(whenStill: (aheadMs: number) => Promise<void>) {
+    this.#whenStill = whenStill
   }
 
   /** Milliseconds since the epoch. */
@@ -34,7 +35,7 @@ export class Clock {
     if (ms <= 0) return Promise.resolve()
     return new Promise((wake) => {
       if (ms === Number.POSITIVE_INFINITY) return
-      const at = Math.ceil((this.now() + ms) / GRID_MS) * GRID_MS
+      const at = this.#origin + Math.ceil((this.now() - this.#origin + ms) / GRID_MS) * GRID_MS
       const sleeper = { at, wake }
       this.#sleepers.push(sleeper)
       cancelled?.addEventListener('abort', () => {
@@ -53,16 +54,13 @@ export class Clock {
     }
   }
 
-  /** Lets time pass until then; `whenStill` is called between any two jumps, when nothing is under way. */
-  async advance(until: number, whenStill: () => Promise<void>): Promise<void> {
+  /** Lets time pass until then. */
+  async advance(until: number): Promise<void> {
     for (;;) {
       await this.#stillness()
-      await whenStill()
       const next = Math.min(until, ...this.#sleepers.map(({ at }) => at))
-      if (next > this.now()) {
-        this.#ahead = next - Date.now()
-        await this.#tell(this.#ahead)
-      }
+      this.#ahead = Math.max(this.#ahead, next - Date.now())
+      await this.#whenStill(this.#ahead)
       if (next >= until) return
       const now = this.now()
       const due = this.#sleepers.filter(({ at }) => at <= now).sort((one, other) => one.at - other.at)

@@ -48,21 +48,6 @@ interface Standing {
   changed: boolean
 }
 
-/**
- * What is to be looked at whenever all is still: how many nudges the triggers have queued, which are taken, and the events
- * that are done and not settled.
- */
-export async function glance(stage: Stage): Promise<{ nudges: number; unsettled: string[] }> {
-  const { rows } = await stage.sql.query<{ nudges: number; unsettled: string[] }>(`
-    with nudges as (delete from net.http_request_queue returning id)
-    select (select count(*)::int from nudges) as nudges, array(
-      select r.event_id from indexing.event_runs r join public.events e using (event_id)
-      where r.state = 'in_progress' and r.expanded_at is not null
-        and not exists (select from indexing.face_jobs j where j.event_id = r.event_id and j.ended_at is null)
-    ) as unsettled`)
-  return rows[0] ?? { nudges: 0, unsettled: [] }
-}
-
 /** Compares, at rest, what is in the collections with what the app wants, and what the app is told with what is so. */
 export async function violations(stage: Stage, world: World, replayed: boolean): Promise<Violation[]> {
   const found: Violation[] = []

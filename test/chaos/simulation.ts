@@ -4,7 +4,7 @@ import { answerNudge } from '../../src/scheduler/nudge.ts'
 import { DEFAULT_WINDOW_MINUTES, schedule } from '../../src/scheduler/scheduler.ts'
 import { Clock, pauseBy } from './clock.ts'
 import { History } from './history.ts'
-import { glance, unrest, type Violation, violations } from './invariants.ts'
+import { unrest, type Violation, violations } from './invariants.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
 import { Mail } from './mail.ts'
 import { Random } from './random.ts'
@@ -44,11 +44,9 @@ const SECRET = 'not so secret a secret'
  */
 export async function simulate(seed: number, stage: Stage, options: SimulationOptions): Promise<Outcome> {
   await stage.reset()
-  const clock = new Clock(stage.setAhead)
-  await stage.setAhead(0)
-  pauseBy(clock)
+  await stage.putAhead(0)
   try {
-    return await new Simulation(new Random(`seed ${seed}`), stage, clock, options).run()
+    return await new Simulation(new Random(`seed ${seed}`), stage, options).run()
   } finally {
     pauseBy(undefined)
   }
@@ -73,12 +71,12 @@ class Simulation {
   #deaths = 0
   #nudges = 0
   #schedulers = 0
-  #databaseChanged = false
   #crash: unknown
 
-  constructor(random: Random, stage: Stage, clock: Clock, options: SimulationOptions) {
+  constructor(random: Random, stage: Stage, options: SimulationOptions) {
     this.#random = random
     this.#stage = stage
+    const clock = new Clock(this.#lookAround)
     this.#clock = clock
     this.#options = options
     const history = new History(() => clock.now())
@@ -109,6 +107,7 @@ class Simulation {
   }
 
   async run(): Promise<Outcome> {
+    pauseBy(this.#clock)
     await this.#world.populate(this.#options)
     const over = () => this.#trouble.over
     const pace = (this.#options.minutes * MINUTE) / (this.#options.attendees * 2.5)
@@ -149,15 +148,15 @@ class Simulation {
     })
   }
 
-  async #pass(ms: number): Promise<void> {
-    await this.#clock.advance(this.#clock.now() + ms, async () => {
-      if (this.#crash) throw this.#crash
-      if (!this.#databaseChanged && this.#world.touched.size === 0) return
-      this.#databaseChanged = false
-      const { nudges, unsettled } = await glance(this.#stage)
-      this.#takeNudges(nudges)
-      this.#checkSettling(unsettled)
-    })
+  #pass(ms: number): Promise<void> {
+    return this.#clock.advance(this.#clock.now() + ms)
+  }
+
+  #lookAround = async (aheadMs: number): Promise<void> => {
+    if (this.#crash) throw this.#crash
+    const { nudges, unsettled } = await this.#stage.putAhead(aheadMs)
+    this.#takeNudges(nudges)
+    this.#checkSettling(unsettled)
   }
 
   /** Returns the minutes that it took. */
@@ -180,7 +179,7 @@ class Simulation {
           this.#found.push({ promise: 'no message is held for ever', about: {}, found: 'one is' })
         return minutes
       }
-      await this.#pass(15_000)
+      await this.#pass(30_000)
     }
   }
 
@@ -214,7 +213,7 @@ class Simulation {
   #takeNudges(count: number): void {
     for (let n = 0; n < count; n++) {
       const random = this.#random.of('nudge', ++this.#nudges)
-      if (!this.#trouble.over && random.chance(0.5)) continue
+      if (!this.#trouble.over && random.chance(0.75)) continue
       const request = { headers: { 'x-nudge-secret': SECRET } } as unknown as LambdaFunctionURLEvent
       this.#invoke(`nudge ${this.#nudges}`, (invocation) =>
         invocation.run((parts) =>
@@ -294,7 +293,6 @@ class Simulation {
   }
 
   #seeDatabase: Surroundings['onDatabase'] = (name, _, answer) => {
-    this.#databaseChanged = true
     if (name !== 'claim') return
     for (const event of (answer as { events: string[] }).events) {
       const claims = (this.#claims.get(event) ?? 0) + 1

@@ -88,9 +88,16 @@ export async function openStage() {
         await rekognitionClient.send(new DeleteCollectionCommand({ CollectionId }))
     },
 
-    /** Puts the clock of the database so many ms ahead. */
-    setAhead: async (ms: number): Promise<void> => {
-      await sql.query('select setval($1, $2)', ['simulation.ahead_ms', Math.round(ms)])
+    /**
+     * Puts the clock of the database so many ms ahead. Returns how many nudges the triggers have queued, which are taken, and
+     * the events that are done and not settled.
+     */
+    async putAhead(ms: number): Promise<{ nudges: number; unsettled: string[] }> {
+      const { rows } = await sql.query<{ nudges: number; unsettled: string[] }>({
+        ...PUT_AHEAD,
+        values: [Math.round(ms)],
+      })
+      return rows[0] ?? { nudges: 0, unsettled: [] }
     },
 
     upload: async (key: string, content: string): Promise<void> => {
@@ -119,6 +126,17 @@ export async function openStage() {
 function keyOf(operation: string, input: object): string {
   const { CollectionId, ExternalImageId, FaceIds } = input as Record<string, unknown>
   return JSON.stringify([operation, CollectionId, ExternalImageId, FaceIds])
+}
+
+const PUT_AHEAD = {
+  name: 'put ahead',
+  text: `
+    with nudges as (delete from net.http_request_queue returning id)
+    select setval('simulation.ahead_ms', $1), (select count(*)::int from nudges) as nudges, array(
+      select r.event_id from indexing.event_runs r join public.events e using (event_id)
+      where r.state = 'in_progress' and r.expanded_at is not null
+        and not exists (select from indexing.face_jobs j where j.event_id = r.event_id and j.ended_at is null)
+    ) as unsettled`,
 }
 
 const EMPTY = `

@@ -95,7 +95,7 @@ export class Trouble {
     const random = this.#random.of(service, ...call)
     const name = this.#weatherOf(service, now)
     const weather = this.#over ? CALM : WEATHERS[name]
-    const plan: Plan = { thereMs: random.integer(0, 2) * 500, backMs: random.integer(0, 1) * 500 }
+    const plan: Plan = { thereMs: random.integer(0, 1) * 1000, backMs: random.integer(0, 1) * 1000 }
     if (random.chance(weather.slow)) plan[random.pick(WAYS)] = random.between(1_000, 9_000)
     if (random.chance(weather.hang)) plan[random.pick(WAYS)] = Number.POSITIVE_INFINITY
     if (random.chance(weather.late)) plan.thereMs = random.between(patienceMs, LATEST_MS)
@@ -111,7 +111,7 @@ export class Trouble {
       plan.error = { name: random.pick(names), strikes: 'before' }
     }
     if (random.chance(weather.death))
-      plan.diesAfterMs = random.between(0, Math.min(plan.thereMs + plan.backMs + 500, 9_000))
+      plan.diesAfterMs = random.between(0, Math.min(plan.thereMs + plan.backMs + 1000, 9_000))
     return plan
   }
 

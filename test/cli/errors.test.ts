@@ -3,6 +3,9 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { EXIT, EXIT_CODES } from '../../cli/exit.ts'
+import { startGateway } from '../../local/gateway/server.ts'
+import { runSql } from '../../local/migrations.ts'
+import { freshDatabase } from '../support/database.ts'
 import { openOperated, startCli } from '../support/operator.ts'
 import { startSqsFront } from '../support/sqs-front.ts'
 
@@ -83,9 +86,14 @@ describe('no connection and no permission are said, and end with 3', () => {
   })
 
   it('a database without this version of the functions', async () => {
-    const { owner, start } = await openOperated()
-    await owner.query('drop function public.indexing_unclaimed')
-    const { code, error } = await start(['status']).ended
+    const database = await freshDatabase()
+    await runSql(database.url, 'drop function public.indexing_unclaimed')
+    const gateway = await startGateway(database)
+    onTestFinished(gateway.close)
+    const { code, error } = await startCli(['status'], {
+      SUPABASE_URL: gateway.url,
+      SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
+    }).ended
     expect(code).toBe(3)
     expect(error).toContain("has not all of this version's functions: apply supabase/migrations to it.")
   })

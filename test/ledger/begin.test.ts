@@ -1,11 +1,7 @@
 import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import type { Task } from '../../src/core/database.ts'
-import { atOnce, faceOf, only, openLedger, resultOf, sentEvent } from '../support/ledger.ts'
-
-/** Leaves no event and nobody. */
-const wipe = (owner: pg.Pool) =>
-  owner.query('truncate public.events, auth.users, indexing.event_runs, indexing.face_jobs cascade')
+import { atOnce, faceOf, only, resultOf, sentEvent } from '../support/ledger.ts'
 
 /** Queues every job again as it is. */
 const lookAgain = (owner: pg.Pool) =>
@@ -47,7 +43,6 @@ describe('the first look at an attendee', () => {
   })
 
   it('ends the job at once where there is a reason against it', async () => {
-    const { app, begin, inside, owner, prepare, sendAll } = await openLedger()
     const reasons = {
       'update event_consents set allow_recognition = false': ['erased', 'no_consent'],
       'update event_consents set allow_recognition = null': ['erased', 'no_consent'],
@@ -66,17 +61,12 @@ describe('the first look at an attendee', () => {
     }
     const found: Record<string, unknown> = {}
     for (const change of Object.keys(reasons)) {
-      const event = await app.event()
-      const [user = ''] = await app.users(1)
-      await app.consent(event, [user])
-      await prepare()
-      const messages = await sendAll()
+      const { begin, event, inside, messages, owner, users } = await sentEvent(1)
       await owner.query(change)
       expect((await begin(messages)).tasks).toMatchObject([NOTHING])
-      const job = await inside.job(event, user)
+      const job = await inside.job(event, only(users))
       expect(job).toMatchObject({ lease_token: null, attempts: 0 })
       found[change] = [job.state, job.reason]
-      await wipe(owner)
     }
     expect(found).toEqual(reasons)
   })
@@ -120,7 +110,6 @@ describe('a look at an attendee whose face is in the collection', () => {
   })
 
   it('says to erase it when it may not stay', async () => {
-    const { app, begin, owner, prepare, sendAll, work } = await openLedger()
     const changes = [
       'update event_consents set allow_recognition = false',
       'delete from event_consents',
@@ -134,13 +123,7 @@ describe('a look at an attendee whose face is in the collection', () => {
     ]
     const erased: string[] = []
     for (const change of changes) {
-      const event = await app.event()
-      const users = await app.users(1)
-      await app.consent(event, users)
-      await prepare()
-      await work(await sendAll())
-      await lookAgain(owner)
-      const messages = await sendAll()
+      const { begin, messages, owner, users } = await indexedEvent(1)
       await owner.query(change)
       const { action, ...task } = only((await begin(messages)).tasks)
       expect(task).toMatchObject({
@@ -150,7 +133,6 @@ describe('a look at an attendee whose face is in the collection', () => {
         list: false,
       })
       if (action === 'erase') erased.push(change)
-      await wipe(owner)
     }
     expect(erased).toEqual(changes)
   })

@@ -175,12 +175,10 @@ describe('a world that changed between begin and finish', () => {
   ]
 
   it.each(changes)('%s: looked at again at once, noted or not', async (_, change, then) => {
-    const noted = await heldJob()
-    await change(noted)
-    await noted.absorb()
-    const unnoted = await heldJob()
-    await change(unnoted)
-    for (const ledger of [noted, unnoted]) {
+    for (const noted of [true, false]) {
+      const ledger = await heldJob()
+      await change(ledger)
+      if (noted) await ledger.absorb()
       const next = await ledger.report()
       expect(next).toMatchObject({ next: 'again', version: 2 })
       expect((await ledger.begin([next])).tasks).toMatchObject([then])
@@ -365,13 +363,12 @@ describe('a report that is made twice, since the answer was lost', () => {
 
 describe('the order of what is queued again', () => {
   it('is that of an erasure when the consent is gone, and of the start of the event otherwise', async () => {
-    const { app, event, inside, job, report, user } = await heldJob()
+    const { absorb, app, event, job, report, user } = await heldJob()
     await app.consent(event, [user], false)
     await report()
     expect((await job()).due).toBe(Number.NEGATIVE_INFINITY)
-    const { due, state } = await (await heldJob()).job()
-    expect(state).toBe('running')
-    expect(Number(due)).toBeGreaterThan(Date.now())
-    expect(await inside.states(event)).toEqual({ queued: 1 })
+    await app.consent(event, [user])
+    await absorb()
+    expect(Number((await job()).due)).toBeGreaterThan(Date.now())
   })
 })

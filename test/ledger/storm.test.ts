@@ -234,7 +234,8 @@ describe('everything at once', () => {
           await owner.query(`
           select 'change' as what, event_id, user_id, null as state from indexing.changes
           union all select 'job', event_id, user_id, state from indexing.face_jobs where ended_at is null or state = 'failed'
-          union all select 'run', event_id, null, state from indexing.event_runs where state <> 'completed'
+          union all select 'run', event_id, null, state from indexing.event_runs
+            where state <> 'completed' and reason is distinct from 'event_deleted'
           union all select 'collection', event_id, null, collection from indexing.event_runs
             where collection not in ('ready', 'deleted')
           union all select 'event', event_id, null, indexing_status::text from public.events

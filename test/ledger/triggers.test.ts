@@ -22,7 +22,11 @@ describe('a bulk change of 50,000 rows', () => {
     const { app, owner } = await openLedger()
     await configureNudge(owner)
     const event = await app.event()
-    const users = await app.users(50_000)
+    const users = await one<string[]>(
+      owner,
+      `with made as (insert into auth.users select from generate_series(1, 50000) returning id)
+       select array_agg(id) from made`,
+    )
     await owner.query(
       "insert into indexing.event_runs (event_id, starts_at, collection) values ($1, now(), 'ready')",
       [event],
@@ -111,7 +115,7 @@ describe('the nudge', () => {
     ['is missing', 'drop schema net cascade'],
     ['has no address', 'select indexing.configure_nudge(null, null)'],
   ])('is not missed by the app when it %s', async (_, breakIt) => {
-    const { absorb, app, event, inside, owner, users } = await sentEvent(2)
+    const { absorb, app, event, inside, owner, users } = await sentEvent(2, { ofItsOwn: true })
     await configureNudge(owner)
     await owner.query(breakIt)
     await app.consent(event, await app.users(2))

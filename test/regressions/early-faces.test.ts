@@ -1,9 +1,10 @@
 import { IndexFacesCommand } from '@aws-sdk/client-rekognition'
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { ensureCollection } from '../../src/core/collection.ts'
 import { openStage } from '../support/stage.ts'
 
-it('erases a face that the app indexed by itself before the jobs were written, of somebody who then took consent back', async () => {
+/** An event whose collection was made by a scheduler that died then, and an attendee whom the app has indexed by itself. */
+async function indexedByTheApp() {
   const stage = await openStage()
   onTestFinished(stage.close)
   const { database, rekognition, settings } = stage.parts
@@ -11,7 +12,6 @@ it('erases a face that the app indexed by itself before the jobs were written, o
   const user = await stage.createAttendee(event)
   const collection = settings.collectionPrefix + event
 
-  // A scheduler that dies once the collection is there.
   await database.absorb(1000)
   await database.claim(20, settings.indexFacesTps)
   const { create } = await database.collections()
@@ -29,8 +29,28 @@ it('erases a face that the app indexed by itself before the jobs were written, o
     }),
   )
   expect(stage.facesOf(event)).toEqual([face])
-  await stage.sql('update event_consents set allow_recognition = false where user_id = $1', [user])
+  return { stage, event, user }
+}
 
-  await stage.comeToRest()
-  expect(stage.facesOf(event)).toEqual([])
+describe('a face that the app indexed by itself before the jobs were written', () => {
+  it('is erased when consent is taken back', async () => {
+    const { stage, event, user } = await indexedByTheApp()
+    await stage.sql('update event_consents set allow_recognition = false where user_id = $1', [user])
+    await stage.comeToRest()
+    expect(stage.facesOf(event)).toEqual([])
+  })
+
+  it('is replaced when the photo is changed', async () => {
+    const { stage, event, user } = await indexedByTheApp()
+    await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, await stage.upload()])
+    await stage.comeToRest()
+    expect(stage.facesOf(event)).toEqual(await stage.wantedFacesOf(event))
+  })
+
+  it('is erased when the photo is removed', async () => {
+    const { stage, event, user } = await indexedByTheApp()
+    await stage.sql('update profiles set photo_path = null where user_id = $1', [user])
+    await stage.comeToRest()
+    expect(stage.facesOf(event)).toEqual([])
+  })
 })

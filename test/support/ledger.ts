@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
-import { expect, onTestFinished, vi } from 'vitest'
+import { afterAll, expect, onTestFinished, vi } from 'vitest'
+import type { Database } from '../../local/postgres.ts'
 import type { CollectionResult, DeadLetter, Next, Page, Result, Task } from '../../src/core/database.ts'
 import type { Attendee, JobRef } from '../../src/core/message.ts'
-import { freshDatabase } from './database.ts'
+import { postgres } from './database.ts'
 
 export type JobState = 'queued' | 'sent' | 'running' | 'indexed' | 'erased' | 'skipped' | 'failed'
 
@@ -317,23 +318,59 @@ export interface Session extends Connection {
   pid: number
 }
 
-function pool(settings: pg.PoolConfig): pg.Pool {
-  const made = new pg.Pool(settings)
-  made.on('error', () => {}) // the database was dropped, at the end of the test
-  onTestFinished(() => made.end())
-  return made
+interface Place {
+  database: Database
+  /** Connected as the API is: role service_role, with its timeouts. */
+  service: pg.Pool
+  owner: pg.Pool
+  close: () => Promise<void>
+}
+
+const asService = ({ authenticatorUrl }: Database) => ({
+  connectionString: authenticatorUrl,
+  options: '-c role=service_role',
+})
+
+async function openPlace(): Promise<Place> {
+  const database = await postgres.createDatabase()
+  const service = new pg.Pool({ ...asService(database), max: 25 })
+  const owner = new pg.Pool({ connectionString: database.url, max: 10 })
+  for (const pool of [service, owner]) pool.on('error', () => {}) // the database was dropped
+  const close = async () => {
+    await Promise.all([service.end(), owner.end()])
+    await database.drop()
+  }
+  return { database, service, owner, close }
+}
+
+// One for the tests of a file: making one takes longer than most of them.
+let shared: Promise<Place> | undefined
+afterAll(async () => (await shared)?.close())
+
+async function emptiedPlace(): Promise<Place> {
+  shared ??= openPlace()
+  const { owner } = await shared
+  const tables = await one<string>(
+    owner,
+    `select string_agg(oid::regclass::text, ', ') from pg_class
+     where relkind = 'r' and relnamespace in (
+       select oid from pg_namespace where nspname in ('public', 'auth', 'indexing', 'net'))`,
+  )
+  await owner.query(`
+    truncate ${tables};
+    insert into indexing.pace default values;
+    insert into indexing.nudging default values`)
+  return shared
 }
 
 /**
- * A fresh ledger for the length of a test, with many connections at once: the functions as the API calls them (role
+ * An empty ledger for the length of a test, with many connections at once: the functions as the API calls them (role
  * service_role, with its timeouts), the app's tables, and a look inside.
+ * @param options.ofItsOwn whether the test alters the database itself, which then is no other test's
  */
-export async function openLedger() {
-  const database = await freshDatabase()
-  const asService = { connectionString: database.authenticatorUrl, options: '-c role=service_role' }
-  const asOwner = { connectionString: database.url }
-  const service = pool({ ...asService, max: 25 })
-  const owner = pool({ ...asOwner, max: 10 })
+export async function openLedger({ ofItsOwn = false } = {}) {
+  const { database, owner, service, close } = await (ofItsOwn ? openPlace() : emptiedPlace())
+  if (ofItsOwn) onTestFinished(close)
 
   async function session(settings: pg.ClientConfig): Promise<Session> {
     const client = new pg.Client(settings)
@@ -353,9 +390,9 @@ export async function openLedger() {
     app: appOn(owner),
     inside: insideOf(owner),
     /** A session of the app's owner, to hold transactions open. */
-    appSession: () => session(asOwner),
+    appSession: () => session({ connectionString: database.url }),
     /** A session of the API, to hold a call of ours open before its commit. */
-    serviceSession: () => session(asService),
+    serviceSession: () => session(asService(database)),
     /** Resolves when the session waits for a lock; fails where it never does. */
     untilWaiting: ({ pid }: Session) =>
       vi.waitFor(
@@ -368,9 +405,9 @@ export async function openLedger() {
   }
 }
 
-/** A fresh ledger with an event whose jobs are all sent; users and messages in the same order. */
-export async function sentEvent(attendees: number) {
-  const ledger = await openLedger()
+/** An empty ledger with an event whose jobs are all sent; users and messages in the same order. */
+export async function sentEvent(attendees: number, options?: Parameters<typeof openLedger>[0]) {
+  const ledger = await openLedger(options)
   const event = await ledger.app.event()
   const users = await ledger.app.users(attendees)
   await ledger.app.consent(event, users)
