@@ -1,3 +1,5 @@
+import { workerSize } from './worker-size.js'
+
 const PLACEHOLDER = 'unset'
 
 /** What a deployment needs, by its name in `custom`: the variable that sets it, what it has to be, and its form. */
@@ -29,6 +31,15 @@ export default class Deployment {
   hooks = {
     initialize: () => this.#requireSettings(),
     'before:package:finalize': () => this.#dropSharedRole(),
+  }
+  /** `${workerSize:batchSize}` and `${workerSize:maximumConcurrency}`, by the quota. */
+  configurationVariablesSources = {
+    workerSize: {
+      resolve: async ({ address, resolveConfigurationProperty }) => {
+        const tps = Number(await resolveConfigurationProperty(['custom', 'indexFacesTps']))
+        return { value: workerSize(tps)[address] }
+      },
+    },
   }
   #serverless
 

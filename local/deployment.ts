@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parse, type ScalarTag } from 'yaml'
 import { z } from 'zod'
+import { workerSize } from '../deployment/worker-size.js'
 import { resolveVariables } from './serverless-variables.ts'
 
 /** What serverless.yml says of the deployed system, as far as it runs locally. */
@@ -74,7 +75,10 @@ export async function readDeployment(file: URL, params: Record<string, string> =
 function interpret(text: string, params: Record<string, string>): Deployment {
   const self: unknown = parse(text, { customTags: REFERENCES, logLevel: 'error' })
   const { service, custom, provider, functions, resources } = template.parse(self)
-  const resolve = (value: unknown) => resolveVariables(value, { self, stage: STAGE, param: params })
+  const resolve = (value: unknown): unknown =>
+    resolveVariables(value, { self, stage: STAGE, param: params, plugins: { workerSize: sizeOfWorker } })
+  const sizeOfWorker = (name: string) =>
+    Object.entries(workerSize(Number(resolve(custom.indexFacesTps)))).find(([member]) => member === name)?.[1]
   /** Reads the members that a shape names; others may have variables that mean nothing without a deployment. */
   const read = <Shape extends z.ZodObject>(shape: Shape, value: Record<string, unknown>) => {
     const members = Object.entries(value).filter(([name]) => name in shape.shape)

@@ -7,6 +7,8 @@ export interface VariableSources {
   param?: Record<string, string>
   opt?: Record<string, string>
   env?: Record<string, string>
+  /** Values of the sources that plugins add, by source and address. */
+  plugins?: Record<string, (address: string) => unknown>
 }
 
 const INNERMOST = /\$\{(?!AWS::)([^${}]*)\}/
@@ -14,7 +16,7 @@ const WHOLE = /^\$\{[^${}]*\}$/
 
 /**
  * Replaces the variables in all strings of a value, as the Serverless Framework does: `${self:path}`, `${param:name}`,
- * `${opt:name}`, `${env:NAME}`, `${sls:stage}`, each with fallbacks after commas. CloudFormation's own (`${AWS::…}`) stay.
+ * `${opt:name}`, `${env:NAME}`, `${sls:stage}` and those of plugins, each with fallbacks after commas. CloudFormation's own (`${AWS::…}`) stay.
  *
  * @throws {Error} naming the variable that has no value or that only a deployment can resolve
  */
@@ -50,7 +52,7 @@ function evaluate(expression: string, sources: VariableSources): unknown {
   throw new Error(`variable \${${expression}} has no value`)
 }
 
-function lookUp(address: string, { self, stage, param, opt, env }: VariableSources): unknown {
+function lookUp(address: string, { self, stage, param, opt, env, plugins }: VariableSources): unknown {
   const [source, name = ''] = address.split(/:(.*)/s)
   switch (source) {
     case 'self':
@@ -63,6 +65,8 @@ function lookUp(address: string, { self, stage, param, opt, env }: VariableSourc
       return env?.[name]
   }
   if (address === 'sls:stage') return stage
+  const plugin = plugins?.[source ?? '']
+  if (plugin) return plugin(name)
   throw new Error(`variable \${${address}} cannot be resolved without a deployment`)
 }
 

@@ -117,6 +117,16 @@ export async function dropCollection(rekognition: RekognitionClient, collection:
   }
 }
 
+/** Whether Rekognition refused the call for its quota: nothing was done, and the same call may pass a moment later. */
+export const isThrottling = (error: unknown): boolean =>
+  error instanceof RekognitionServiceException && THROTTLING.has(error.name)
+
+const THROTTLING: ReadonlySet<string> = new Set([
+  'ThrottlingException',
+  'ProvisionedThroughputExceededException',
+  'LimitExceededException',
+])
+
 /** Whether this is the error of that name that Rekognition answered. */
 export const isError = (error: unknown, name: string): boolean =>
   error instanceof RekognitionServiceException && error.name === name

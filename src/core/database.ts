@@ -118,8 +118,8 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
     expand: (page: number) =>
       call('indexing_expand', { page }, z.object({ jobs: z.number(), more: z.boolean() })),
 
-    collections: () =>
-      call('indexing_collections', {}, z.object({ create: z.array(id), delete: z.array(id) })),
+    collections: (page: number) =>
+      call('indexing_collections', { page }, z.object({ create: z.array(id), delete: z.array(id) })),
 
     /** Returns how each run's collection stands now: an event may have been deleted while its collection was made. */
     collectionsDone: (results: CollectionResult[]) =>

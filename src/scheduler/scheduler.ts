@@ -1,12 +1,12 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import * as z from 'zod'
-import { dropCollection, ensureCollection } from '../core/collection.ts'
+import { dropCollection, ensureCollection, isThrottling } from '../core/collection.ts'
 import type { CollectionResult, Database } from '../core/database.ts'
 import { count, logger } from '../core/log.ts'
 import { collectionId, type Settings } from '../core/settings.ts'
-import type { Remaining } from '../core/time.ts'
-import { emptyOutbox } from './outbox.ts'
+import { pause, type Remaining } from '../core/time.ts'
+import { emptyOutbox, type OutboxReport } from './outbox.ts'
 
 export interface SchedulerParts {
   settings: Pick<Settings, 'collectionPrefix' | 'indexFacesTps' | 'workQueueUrl'>
@@ -53,7 +53,9 @@ export function readRequest(event: unknown): { windowMinutes: number } {
 
 const JOBS_PAGE = 10_000 // written in about half a second, far from the API's statement timeout
 const CHANGES_PAGE = 5_000
+const COLLECTIONS_PAGE = 25
 const COLLECTION_LANES = 5 // CreateCollection has a quota of its own, of some few a second
+const THROTTLED_MS = 1_000
 const LOST_AFTER_SECONDS = 900 // a message older than five times that is taken for lost
 /** What a run leaves of its time. */
 export const RESERVE_MS = 12_000 // for the slowest call that may be under way when the time is up
@@ -74,15 +76,24 @@ export async function schedule(
   // Before the claim, so that what it sees by itself is not looked at a second time.
   const changes = await absorbChanges(database, timeIsUp)
   const { events } = await database.claim(windowMinutes, parts.settings.indexFacesTps)
-  const collections = await tendCollections(parts)
 
+  const collections = { failed: 0, errors: [] as string[] }
+  const outbox: OutboxReport = { sent: 0, left: 0, errors: [] }
   let written = 0
-  for (let more = true; more && !timeIsUp(); ) {
-    const expanded = await database.expand(JOBS_PAGE)
-    written += expanded.jobs
-    more = expanded.more
-  }
-  const outbox = await emptyOutbox(parts, timeIsUp)
+  let tended = 0
+  // A few collections at a time, the soonest event's first: workers are at work on these while the next are made.
+  do {
+    const results = await tendCollections(parts)
+    tended = results.length
+    const errors = results.flatMap(({ error }) => error ?? [])
+    collections.failed += errors.length
+    collections.errors.push(...errors)
+    written += await writeJobs(database, timeIsUp)
+    const { sent, left, errors: unsent } = await emptyOutbox(parts, timeIsUp)
+    outbox.sent += sent
+    outbox.left = left
+    outbox.errors.push(...unsent)
+  } while (tended > 0 && !timeIsUp())
   if (outbox.errors.length > 0)
     logger.error('SQS did not take messages', {
       messages: outbox.errors.length,
@@ -131,14 +142,26 @@ async function absorbChanges(database: Database, timeIsUp: () => boolean): Promi
   return jobs
 }
 
-/** Creates and deletes the collections that want it. */
-async function tendCollections(parts: SchedulerParts): Promise<{ failed: number; errors: string[] }> {
+/** Writes the jobs of claimed events whose collection is there; returns how many. */
+async function writeJobs(database: Database, timeIsUp: () => boolean): Promise<number> {
+  let written = 0
+  for (let more = true; more && !timeIsUp(); ) {
+    const expanded = await database.expand(JOBS_PAGE)
+    written += expanded.jobs
+    more = expanded.more
+  }
+  return written
+}
+
+/** Creates and deletes a few of the collections that want it; returns what became of each. */
+async function tendCollections(parts: SchedulerParts): Promise<CollectionResult[]> {
   const { database, rekognition, settings } = parts
-  const wanted = await database.collections()
+  const wanted = await database.collections(COLLECTIONS_PAGE)
   const tasks = [
     ...wanted.delete.map((event_id) => ({ event_id, act: 'delete' as const })),
     ...wanted.create.map((event_id) => ({ event_id, act: 'create' as const })),
   ]
+  let patience = tasks.length
   const results: CollectionResult[] = []
   const lane = async () => {
     for (let task = tasks.shift(); task; task = tasks.shift()) {
@@ -152,6 +175,12 @@ async function tendCollections(parts: SchedulerParts): Promise<{ failed: number;
           results.push({ event_id, result: 'deleted' })
         }
       } catch (error) {
+        if (isThrottling(error)) {
+          // Not its fault: it keeps its turn, or has the next one when it is handed out again after a minute.
+          if (patience-- > 0) tasks.push(task)
+          await pause(THROTTLED_MS)
+          continue
+        }
         logger.error(`could not ${act} the collection`, { event_id, collection, error: error as Error })
         results.push({ event_id, result: 'failed', error: String(error) })
       }
@@ -159,6 +188,5 @@ async function tendCollections(parts: SchedulerParts): Promise<{ failed: number;
   }
   await Promise.all(Array.from({ length: COLLECTION_LANES }, lane))
   if (results.length > 0) await database.collectionsDone(results)
-  const errors = results.flatMap(({ error }) => error ?? [])
-  return { failed: errors.length, errors }
+  return results
 }

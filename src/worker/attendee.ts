@@ -3,6 +3,7 @@ import { deleteFaces, type Indexed, indexFace, type Listing } from '../core/coll
 import type { Result, Task } from '../core/database.ts'
 import { pause, type Remaining } from '../core/time.ts'
 import { classify, type Failure } from './failure.ts'
+import type { Pace } from './pace.ts'
 
 /** What the calls for one attendee need. */
 export interface Calls {
@@ -16,9 +17,11 @@ export interface Calls {
   makeCollection: () => Promise<boolean>
   /** Milliseconds in which calls may still be begun. */
   remaining: Remaining
+  /** When IndexFaces may be called; shared by the batch. */
+  pace: Pace
   /** Told of each IndexFaces call: its duration in ms. */
   onIndexCall: (ms: number) => void
-  /** Told of each call that Rekognition throttled. */
+  /** Told of each IndexFaces call that Rekognition throttled. */
   onThrottled: () => void
 }
 
@@ -30,6 +33,11 @@ export interface Attempt {
 
 const TRIES = 4
 const BACKOFF_MS = 150
+
+/** No time is left to begin a call in. */
+class OutOfTime extends Error {
+  override name = 'OutOfTime'
+}
 
 /**
  * Makes the collection follow one attendee: indexes the photo, or none, and deletes every other face of theirs.
@@ -58,6 +66,7 @@ export async function followAttendee(task: Task, calls: Calls): Promise<Attempt>
     result.outcome =
       result.faces.length > 0 ? 'retry' : result.reason ? 'skipped' : task.photo ? 'indexed' : 'erased'
   } catch (error) {
+    if (error instanceof OutOfTime) return { result, failure: null }
     failure = classify(error)
     result.outcome = OUTCOMES[failure.kind]
   }
@@ -94,7 +103,7 @@ async function findFaces(result: Result, calls: Calls): Promise<void> {
 /** Indexes the photo. Returns the failure when it is the photo that Rekognition can't take; throws any other. */
 async function putFace(photo: string, result: Result, calls: Calls): Promise<Failure | null> {
   const { certain } = result
-  const index = async (): Promise<Indexed> => {
+  const call = async (): Promise<Indexed> => {
     const began = performance.now()
     result.calls++
     try {
@@ -109,6 +118,7 @@ async function putFace(photo: string, result: Result, calls: Calls): Promise<Fai
       calls.onIndexCall(performance.now() - began)
     }
   }
+  const index = () => atPace(call, calls)
   try {
     const indexed = await persist(index, calls).catch(async (error) => {
       if (classify(error).kind === 'collection_missing' && (await calls.makeCollection()))
@@ -145,17 +155,34 @@ async function removeFaces(result: Result, calls: Calls): Promise<void> {
   }
 }
 
+/** Makes a call in its time slot; one that was throttled again in a later slot, as long as there is time. */
+async function atPace<T>(call: () => Promise<T>, { onThrottled, pace, remaining }: Calls): Promise<T> {
+  for (let refusal: unknown; ; ) {
+    await pace.turn()
+    if (remaining() <= 0) throw refusal ?? new OutOfTime()
+    try {
+      const answer = await call()
+      pace.passed()
+      return answer
+    } catch (error) {
+      if (classify(error).kind !== 'throttled') throw error
+      refusal = error
+      pace.throttled()
+      onThrottled()
+    }
+  }
+}
+
 /** Repeats a call that was refused or failed in passing, with backoff and jitter, as long as there is time. */
-async function persist<T>(call: () => Promise<T>, calls: Calls): Promise<T> {
+async function persist<T>(call: () => Promise<T>, { remaining }: Calls): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await call()
     } catch (error) {
       const { kind } = classify(error)
-      if (kind === 'throttled') calls.onThrottled()
       const wait = BACKOFF_MS * 2 ** attempt * (0.5 + Math.random())
       const passing = kind === 'throttled' || kind === 'unavailable'
-      if (!passing || attempt === TRIES || calls.remaining() < wait) throw error
+      if (!passing || attempt === TRIES || remaining() < wait) throw error
       await pause(wait)
     }
   }

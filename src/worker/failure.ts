@@ -1,4 +1,5 @@
 import { RekognitionServiceException } from '@aws-sdk/client-rekognition'
+import { isThrottling } from '../core/collection.ts'
 
 /**
  * What a failed Rekognition call means for the attendee. This is the table of outcomes of the README.
@@ -30,9 +31,6 @@ export interface Failure {
 }
 
 const KINDS: Record<string, FailureKind> = {
-  ThrottlingException: 'throttled',
-  ProvisionedThroughputExceededException: 'throttled',
-  LimitExceededException: 'throttled',
   InternalServerError: 'unavailable',
   ServiceUnavailableException: 'unavailable',
   InvalidS3ObjectException: 'photo_unreadable',
@@ -56,6 +54,7 @@ export function classify(error: unknown): Failure {
   const message = `${error.name}: ${error.message}`
   if (!(error instanceof RekognitionServiceException)) return { kind: 'unclear', message, reason: null }
 
+  if (isThrottling(error)) return { kind: 'throttled', message, reason: null }
   const reason = PHOTO_REASONS[error.name] ?? null
   if (reason) return { kind: 'photo_unusable', message, reason }
   const status = error.$metadata.httpStatusCode ?? 0

@@ -8,9 +8,10 @@ import { count, countBy, logger, observe } from '../core/log.ts'
 import { type Attendee, attendeeKey, type JobRef, MessageError, readMessage } from '../core/message.ts'
 import { type Backoff, backOff } from '../core/queue.ts'
 import { collectionId, type Settings } from '../core/settings.ts'
-import { pause, type Remaining } from '../core/time.ts'
+import type { Remaining } from '../core/time.ts'
 import { type Attempt, type Calls, followAttendee } from './attendee.ts'
 import { backoffSeconds } from './backoff.ts'
+import { Pace } from './pace.ts'
 
 export interface WorkerParts {
   settings: Pick<
@@ -129,24 +130,16 @@ async function workOnce(
     leaseSeconds,
     settings.indexFacesTps,
   )
-  const begun = performance.now()
   const toDo = tasks.filter((task) => task.action !== 'none')
   if (toDo.length === 0) return { attempts: new Map(), nexts: [] }
 
   let throttled = 0
-  const callsFor = callsOfBatch(
-    parts,
-    () => remaining() - RESERVE_MS,
-    () => throttled++,
-  )
-  let slot = 0
-  const attempts = await Promise.all(
-    toDo.map(async (task) => {
-      if (task.action === 'index')
-        await pause(pace.first_ms + slot++ * pace.every_ms - (performance.now() - begun))
-      return followAttendee(task, callsFor(task))
-    }),
-  )
+  const callsFor = callsOfBatch(parts, {
+    remaining: () => remaining() - RESERVE_MS,
+    pace: new Pace({ firstMs: pace.first_ms, everyMs: pace.every_ms }),
+    onThrottled: () => throttled++,
+  })
+  const attempts = await Promise.all(toDo.map((task) => followAttendee(task, callsFor(task))))
   for (const attempt of attempts) report(attempt)
   count('Throttled', throttled)
 
@@ -164,8 +157,7 @@ async function workOnce(
 /** What the calls of a batch share: per event one listing, and one making of a missing collection. */
 function callsOfBatch(
   parts: WorkerParts,
-  remaining: Remaining,
-  onThrottled: () => void,
+  shared: Pick<Calls, 'remaining' | 'pace' | 'onThrottled'>,
 ): (attendee: Attendee) => Calls {
   const { database, rekognition, settings } = parts
   const listings = once<Listing>()
@@ -173,10 +165,10 @@ function callsOfBatch(
   return ({ event_id }: Attendee) => {
     const collection = collectionId(settings, event_id)
     return {
+      ...shared,
       rekognition,
       bucket: settings.photoBucket,
       collection,
-      remaining,
       list: () => listings(event_id, () => listFaces(rekognition, collection)),
       makeCollection: () =>
         makings(event_id, async () => {
@@ -186,7 +178,6 @@ function callsOfBatch(
           return standing[event_id] === 'ready'
         }),
       onIndexCall: (ms) => observe('IndexFacesLatency', ms),
-      onThrottled,
     }
   }
 }

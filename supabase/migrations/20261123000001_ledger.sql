@@ -66,6 +66,9 @@ create table if not exists indexing.face_jobs (
 );
 
 create index if not exists face_jobs_outbox on indexing.face_jobs (due, event_id, user_id) where state = 'queued';
+-- What a worker may take before what it was sent: nobody has it yet, and it is not waiting for another try.
+create index if not exists face_jobs_untried on indexing.face_jobs (due, event_id, user_id)
+  where state in ('queued', 'sent') and error is null;
 create index if not exists face_jobs_sending on indexing.face_jobs (send_token) where send_token is not null;
 create index if not exists face_jobs_sent on indexing.face_jobs (sent_at) where state = 'sent';
 create index if not exists face_jobs_running on indexing.face_jobs (lease_until) where state = 'running';

@@ -70,7 +70,7 @@ begin
 end
 $$;
 
--- Writes one page of jobs for the soonest claimed event that does not have all of its own yet: one for each attendee
+-- Writes one page of jobs for claimed events that do not have all of their own yet, the soonest first: one for each attendee
 -- who consents now, and for each whom the ledger knows from before. Who consents later comes as a change.
 -- Returns {"jobs": written, "more": whether to call again}.
 create or replace function public.indexing_expand(page integer default 10000) returns jsonb
@@ -78,49 +78,57 @@ language plpgsql security definer set search_path = '' as $$
 declare
   run indexing.event_runs;
   attendees uuid[];
+  room integer := page;
+  looked_at integer := 0;
   written integer;
+  total integer := 0;
 begin
   perform indexing.take_turn();
-  select * into run from indexing.event_runs r
-  where r.state = 'in_progress' and r.expanded_at is null and r.collection = 'ready'
-  order by r.starts_at, r.event_id limit 1;
-  if not found then
-    return jsonb_build_object('jobs', 0, 'more', false);
-  end if;
+  while room > 0 loop
+    select * into run from indexing.event_runs r
+    where r.state = 'in_progress' and r.expanded_at is null and r.collection = 'ready'
+    order by r.starts_at, r.event_id limit 1;
+    exit when not found;
+    -- Jobs that are there already may be held by a worker that waits for others that are held here: one such event a call.
+    exit when looked_at > 0 and exists (select from indexing.face_jobs j where j.event_id = run.event_id);
+    looked_at := looked_at + 1;
 
-  select array_agg(user_id order by user_id) into attendees from (
-    (select c.user_id from public.event_consents c
-     where c.event_id = run.event_id and c.allow_recognition
-       and (run.expanded_through is null or c.user_id > run.expanded_through)
-     order by c.user_id limit page)
-    union
-    (select j.user_id from indexing.face_jobs j
-     where j.event_id = run.event_id
-       and (run.expanded_through is null or j.user_id > run.expanded_through)
-     order by j.user_id limit page)
-    order by user_id limit page
-  ) next;
+    select array_agg(user_id order by user_id) into attendees from (
+      (select c.user_id from public.event_consents c
+       where c.event_id = run.event_id and c.allow_recognition
+         and (run.expanded_through is null or c.user_id > run.expanded_through)
+       order by c.user_id limit room)
+      union
+      (select j.user_id from indexing.face_jobs j
+       where j.event_id = run.event_id
+         and (run.expanded_through is null or j.user_id > run.expanded_through)
+       order by j.user_id limit room)
+      order by user_id limit room
+    ) next;
 
-  perform from indexing.face_jobs j
-  where j.event_id = run.event_id and j.user_id = any (attendees)
-  order by j.user_id for update;
+    perform from indexing.face_jobs j
+    where j.event_id = run.event_id and j.user_id = any (attendees)
+    order by j.user_id for update;
 
-  insert into indexing.face_jobs as j (event_id, user_id, due)
-  select run.event_id, attendee, run.starts_at from unnest(attendees) as attendee
-  on conflict (event_id, user_id) do update set
-    state = case when j.state = 'running' then j.state else 'queued' end,
-    version = j.version + 1, attempts = 0, dead_letters = 0, error = null, reason = null,
-    unconfirmed = true, -- the collection may be another than the one that the ledger knew
-    due = excluded.due, queued_at = clock_timestamp(), send_token = null, sending_until = null, ended_at = null
-  where j.queued_at < run.claimed_at; -- else a change since the claim has queued it already
-  get diagnostics written = row_count;
+    insert into indexing.face_jobs as j (event_id, user_id, due)
+    select run.event_id, attendee, run.starts_at from unnest(attendees) as attendee
+    on conflict (event_id, user_id) do update set
+      state = case when j.state = 'running' then j.state else 'queued' end,
+      version = j.version + 1, attempts = 0, dead_letters = 0, error = null, reason = null,
+      unconfirmed = true, -- the collection may be another than the one that the ledger knew
+      due = excluded.due, queued_at = clock_timestamp(), send_token = null, sending_until = null, ended_at = null
+    where j.queued_at < run.claimed_at; -- else a change since the claim has queued it already
+    get diagnostics written = row_count;
 
-  update indexing.event_runs r set
-    expanded_through = coalesce(attendees[cardinality(attendees)], r.expanded_through),
-    expanded_at = case when coalesce(cardinality(attendees), 0) < page then clock_timestamp() end
-  where r.event_id = run.event_id;
-  perform indexing.settle(array[run.event_id]); -- nobody consents: nothing is left to do
-  return jsonb_build_object('jobs', written, 'more', true);
+    update indexing.event_runs r set
+      expanded_through = coalesce(attendees[cardinality(attendees)], r.expanded_through),
+      expanded_at = case when coalesce(cardinality(attendees), 0) < room then clock_timestamp() end
+    where r.event_id = run.event_id;
+    perform indexing.settle(array[run.event_id]); -- nobody consents: nothing is left to do
+    total := total + written;
+    room := room - greatest(coalesce(cardinality(attendees), 0), 1); -- an event without attendees costs its share of time, too
+  end loop;
+  return jsonb_build_object('jobs', total, 'more', looked_at > 0);
 end
 $$;
 

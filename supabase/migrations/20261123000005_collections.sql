@@ -1,12 +1,13 @@
--- Hands out the collections that want creating or deleting, each to one caller for a minute.
+-- Hands out the collections that want creating or deleting, each to one caller for a minute: deletions first, then those of
+-- the events that start soonest.
 -- Returns {"create": [event_id, …], "delete": [event_id, …]}.
-create or replace function public.indexing_collections(page integer default 500) returns jsonb
+create or replace function public.indexing_collections(page integer) returns jsonb
 language sql security definer set search_path = '' as $$
   with picked as (
     select r.event_id from indexing.event_runs r
     where r.collection in ('missing', 'closing', 'closing_again') and r.collection_due <= clock_timestamp()
       and (r.collection <> 'missing' or r.state = 'in_progress')
-    order by r.collection_due limit page
+    order by r.collection = 'missing', r.starts_at, r.event_id limit page
     for update skip locked
   ), handed as (
     update indexing.event_runs r set collection_due = clock_timestamp() + interval '1 minute'

@@ -1,7 +1,9 @@
 -- What a worker asks before and says after its calls, each in one statement for the whole batch.
 
--- First things first: as far as more urgent jobs wait in the outbox, they take the places of the least urgent of a batch,
--- which go back there. So the order is the ledger's at the last moment, whatever lies in the queue before what.
+-- First things first: a batch has as many places as it has messages. Jobs that nobody has tried yet and that are more urgent,
+-- in the outbox or in the queue, take the places of its least urgent jobs, and those whose message wants nothing any more.
+-- So the order is the ledger's at the last moment, whatever lies in the queue before what. A job that gave its place to one
+-- whose own message is still in the queue will have that message's place; one that gave it to the outbox goes there.
 -- Takes and returns [{"event_id", "user_id", "version"}, …]; locks the jobs that it returns.
 create or replace function indexing.put_urgent_first(messages jsonb, token uuid) returns jsonb
 language plpgsql set search_path = '' as $$
@@ -10,49 +12,58 @@ declare
   no_collection constant uuid[] := indexing.without_collection();
   answer jsonb;
 begin
+  -- Asked again with the same token: what it was given the first time.
   perform from indexing.face_jobs j
-  join (
-    select m.event_id, m.user_id from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid)
-    union
-    select g.event_id, g.user_id from indexing.face_jobs g where g.state = 'running' and g.lease_token = token
-  ) wanted using (event_id, user_id)
+  where j.state = 'running' and j.lease_token = token order by j.event_id, j.user_id for update;
+  if found then
+    return (
+      select jsonb_agg(jsonb_build_object('event_id', j.event_id, 'user_id', j.user_id, 'version', j.version))
+      from indexing.face_jobs j where j.state = 'running' and j.lease_token = token
+    );
+  end if;
+
+  perform from indexing.face_jobs j
+  join jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid) using (event_id, user_id)
   order by j.event_id, j.user_id for update of j;
 
   with asked as (
     select m.event_id, m.user_id, m.version
     from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid, version integer)
   ), found as materialized ( -- by their keys, whatever the statistics say of their states
-    select j.event_id, j.user_id, j.due, j.state, j.version <= asked.version as current
+    select j.event_id, j.user_id, j.due, j.state, j.error
     from asked join indexing.face_jobs j using (event_id, user_id)
+    where j.version <= asked.version
+      and (j.state in ('queued', 'sent') or (j.state = 'running' and j.lease_until <= now))
   ), waiting as (
     select f.*, row_number() over (order by f.due desc, f.event_id, f.user_id) as place
-    from found f where f.current and f.state in ('queued', 'sent')
+    from found f where f.state in ('queued', 'sent')
+  ), room as (
+    select places, spare, case when spare > 0 then 'infinity' else (select max(due) from waiting) end as before
+    from (select count(*) as places, count(*) - (select count(*) from found) as spare from asked) counted
   ), urgent as (
-    select u.*, row_number() over (order by u.due, u.event_id, u.user_id) as place from (
-      select j.event_id, j.user_id, j.version, j.due
+    select u.*, row_number() over (order by u.due, u.event_id, u.user_id) - (select spare from room) as place from (
+      select j.event_id, j.user_id, j.version, j.due, j.state
       from indexing.face_jobs j
-      where j.state = 'queued' and (j.sending_until is null or j.sending_until < now)
-        and j.due < (select max(due) from waiting) and j.event_id <> all (no_collection)
+      where j.state in ('queued', 'sent') and j.error is null and (j.sending_until is null or j.sending_until < now)
+        and j.due < (select before from room) and j.event_id <> all (no_collection)
       order by j.due, j.event_id, j.user_id
-      limit (select count(*) from waiting)
+      limit (select places from room)
       for update skip locked
     ) u
-    where not exists (select from asked where asked.event_id = u.event_id and asked.user_id = u.user_id)
+    where not exists (select from waiting w where w.event_id = u.event_id and w.user_id = u.user_id)
   ), swapped as (
-    select w.event_id, w.user_id, u.event_id as for_event, u.user_id as for_user, u.version as for_version
+    select w.event_id, w.user_id, w.state = 'sent' and (u.state = 'queued' or w.error is not null) as without_message
     from waiting w join urgent u on u.place = w.place and u.due < w.due
   ), put_back as (
-    update indexing.face_jobs j set state = 'queued', version = j.version + 1, send_token = null, sending_until = null
-    from swapped s where j.event_id = s.event_id and j.user_id = s.user_id
-    returning j.event_id, j.user_id
+    update indexing.face_jobs j set state = 'queued'
+    from swapped s where j.event_id = s.event_id and j.user_id = s.user_id and s.without_message
   ), chosen as (
-    select * from asked a
-    where not exists (select from put_back b where b.event_id = a.event_id and b.user_id = a.user_id)
+    select a.* from asked a
+    where not exists (select from swapped s where s.event_id = a.event_id and s.user_id = a.user_id)
     union all
-    select for_event, for_user, for_version from swapped
-    union
-    -- Asked again with the same token: what it was given the first time.
-    select j.event_id, j.user_id, j.version from indexing.face_jobs j where j.state = 'running' and j.lease_token = token
+    select u.event_id, u.user_id, u.version
+    from urgent u left join waiting w on w.place = u.place
+    where u.place <= 0 or u.due < w.due
   )
   select jsonb_agg(to_jsonb(chosen)) into answer from chosen;
   return answer;
@@ -142,9 +153,10 @@ begin
   return jsonb_build_object(
     'jobs', coalesce(jobs, '[]'),
     -- Last, since all workers wait for one another here.
-    'pace', indexing.take_slots(
-      (select count(*)::integer from jsonb_array_elements(jobs) as job where job ->> 'action' = 'index'), tps
-    )
+    'pace', indexing.take_slots((
+      select count(*)::integer from jsonb_array_elements(jobs) as job
+      where job ->> 'action' = 'index' and job ->> 'keep' is null
+    ), tps)
   );
 end
 $$;

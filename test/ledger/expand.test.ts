@@ -69,9 +69,22 @@ describe('writing the jobs of a claimed event', () => {
     await claim()
     const { create } = await collections()
     await collectionsDone(create.map((event_id) => ({ event_id, result: 'created' })))
-    await expand()
+    await expand(3)
     expect(await inside.states(sooner)).toEqual({ queued: 3 })
     expect(await inside.states(later)).toEqual({})
+  })
+
+  it('writes those of many small events in one call', async () => {
+    const { app, claim, collections, collectionsDone, expand, inside } = await openLedger()
+    const users = await app.users(2)
+    const events = await app.events(20)
+    for (const event of events) await app.consent(event, users)
+    await claim()
+    const { create } = await collections()
+    await collectionsDone(create.map((event_id) => ({ event_id, result: 'created' })))
+    expect(await expand()).toEqual({ jobs: 40, more: true })
+    for (const event of events) expect((await inside.run(event)).expanded_at).not.toBeNull()
+    expect(await expand()).toEqual({ jobs: 0, more: false })
   })
 
   it('writes each attendee once when ten schedulers expand while consents come and go', async () => {

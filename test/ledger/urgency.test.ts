@@ -20,20 +20,34 @@ async function twoEvents(later: number, sooner: number) {
 const eventsOf = (jobs: JobRef[]) => jobs.map((job) => job.event_id)
 
 describe('a batch of less urgent messages', () => {
-  it('gives its places to the more urgent jobs of the outbox', async () => {
+  it('gives its places to the more urgent jobs of the outbox, and what gave them goes there', async () => {
     const { begin, inside, laterEvent, messages, sendAll, soonerEvent } = await twoEvents(5, 2)
     const { tasks } = await begin(messages.slice(0, 3))
     expect(eventsOf(tasks).sort()).toEqual([laterEvent, soonerEvent, soonerEvent].sort())
     for (const task of tasks) expect(task).toMatchObject({ action: 'index', list: false })
     expect(await inside.states(soonerEvent)).toEqual({ running: 2 })
     expect(await inside.states(laterEvent)).toEqual({ running: 1, sent: 2, queued: 2 })
-    // The two whose places were taken are sent once more; their first messages want nothing.
-    const again = await sendAll()
-    expect(again.map(({ version }) => version)).toEqual([2, 2])
-    const { tasks: none } = await begin(
-      messages.filter(({ user_id }) => again.some((message) => message.user_id === user_id)),
-    )
-    expect(none.map(({ action }) => action)).toEqual(['none', 'none'])
+    expect(eventsOf(await sendAll())).toEqual([laterEvent, laterEvent])
+  })
+
+  it('gives its places to more urgent jobs of the queue, and what gave them has the places of their messages', async () => {
+    const { inside, laterEvent, messages, sendAll, soonerEvent, work } = await twoEvents(5, 2)
+    const urgent = await sendAll()
+    await work(messages.slice(0, 3))
+    expect(await inside.states(soonerEvent)).toEqual({ indexed: 2 })
+    expect(await inside.states(laterEvent)).toEqual({ indexed: 1, sent: 4 })
+    await work(urgent)
+    expect(await inside.states(laterEvent)).toEqual({ indexed: 3, sent: 2 })
+    await work(messages.slice(3))
+    expect(await inside.states(laterEvent)).toEqual({ indexed: 5 })
+    for (const job of await inside.jobs(laterEvent)) expect(job.index_calls).toBe(1)
+  })
+
+  it('keeps its places from jobs that wait for another try', async () => {
+    const { begin, laterEvent, messages, sendAll, work } = await twoEvents(2, 2)
+    await work(await sendAll(), { outcome: 'retry', face_id: null, error: 'not there yet' })
+    const { tasks } = await begin(messages)
+    expect(eventsOf(tasks)).toEqual([laterEvent, laterEvent])
   })
 
   it('gives all of them to erasures', async () => {

@@ -14,7 +14,7 @@ async function indexedByTheApp() {
 
   await database.absorb(1000)
   await database.claim(20, settings.indexFacesTps)
-  const { create } = await database.collections()
+  const { create } = await database.collections(500)
   expect(create).toEqual([event])
   await database.collectionsDone([
     { event_id: event, result: await ensureCollection(rekognition, collection) },

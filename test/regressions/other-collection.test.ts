@@ -16,7 +16,7 @@ it('indexes everybody again when an event is set back to pending and its new col
   await stage.sql(`update events set indexing_status = 'pending' where event_id = $1`, [event])
   // A scheduler that dies before it can say that the collection is a new one.
   await database.claim(20, settings.indexFacesTps)
-  const { create } = await database.collections()
+  const { create } = await database.collections(500)
   expect(create).toEqual([event])
   await ensureCollection(rekognition, collection)
 

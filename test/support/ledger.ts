@@ -67,7 +67,7 @@ export function functionsOn(connection: Connection) {
       (await call<{ events: string[] }>('claim', { window_minutes: windowMinutes, tps })).events,
     absorb: (page = 5000) => call<{ changes: number; jobs: number }>('absorb', { page }),
     expand: (page = 10_000) => call<{ jobs: number; more: boolean }>('expand', { page }),
-    collections: () => call<{ create: string[]; delete: string[] }>('collections'),
+    collections: (page = 500) => call<{ create: string[]; delete: string[] }>('collections', { page }),
     collectionsDone: (results: CollectionResult[]) =>
       call<Record<string, Run['collection']>>('collections_done', {
         results,
