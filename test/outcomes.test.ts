@@ -25,12 +25,12 @@ async function jobOf(event: string, user: string): Promise<Job | undefined> {
 }
 
 /** An event with one attendee, after a scheduler's run and one pass of a worker. */
-async function afterOnePass(photo?: string | null) {
+async function afterOnePass(photo?: string | null, forMs?: number) {
   const event = await stage.createEvent()
   const user = await stage.createAttendee(event, photo === undefined ? {} : { photo })
   await stage.runScheduler()
   const messages = await stage.receive()
-  const outcomes = await stage.runWorker(messages)
+  const outcomes = await stage.runWorker(messages, stage.parts, forMs)
   return { event, user, messages, outcomes, job: await jobOf(event, user) }
 }
 
@@ -100,9 +100,11 @@ describe('what passes by itself is tried again within the pass:', () => {
 })
 
 describe('what does not pass', () => {
-  it('throttling goes back to the outbox, and the message is not counted', async () => {
+  it('throttling is waited out, goes back to the outbox when the time is up, and the message is not counted', async () => {
     failIndexFaces('ThrottlingException')
-    const { job, outcomes, event } = await afterOnePass()
+    const before = stage.indexCalls()
+    const { job, outcomes, event } = await afterOnePass(undefined, 16_000) // of which a worker keeps 15 s for its end
+    expect(stage.indexCalls()).toBeGreaterThan(before + 1)
     expect(outcomes).toMatchObject([{ status: 'fulfilled' }])
     expect(job).toMatchObject({ state: 'queued', reason: 'throttled' })
     stage.rekognition.setFaults(undefined)

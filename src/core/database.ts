@@ -31,6 +31,7 @@ const task = jobRef.extend({
   faces: z.array(z.string()).nullable(),
   keep: z.string().nullable(),
   list: z.boolean(),
+  refused: z.string().nullable(),
 })
 const beginAnswer = z.object({
   jobs: z.array(task),
@@ -120,6 +121,9 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
 
     collections: (page: number) =>
       call('indexing_collections', { page }, z.object({ create: z.array(id), delete: z.array(id) })),
+
+    foundFaces: (event: string, users: string[]) =>
+      call('indexing_found_faces', { event, users }, z.unknown()),
 
     /** Returns how each run's collection stands now: an event may have been deleted while its collection was made. */
     collectionsDone: (results: CollectionResult[]) =>

@@ -1,7 +1,7 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import * as z from 'zod'
-import { dropCollection, ensureCollection, isThrottling } from '../core/collection.ts'
+import { dropCollection, ensureCollection, isThrottling, listFaces } from '../core/collection.ts'
 import type { CollectionResult, Database } from '../core/database.ts'
 import { count, logger } from '../core/log.ts'
 import { collectionId, type Settings } from '../core/settings.ts'
@@ -168,9 +168,11 @@ async function tendCollections(parts: SchedulerParts): Promise<CollectionResult[
       const { event_id, act } = task
       const collection = collectionId(settings, event_id)
       try {
-        if (act === 'create')
-          results.push({ event_id, result: await ensureCollection(rekognition, collection) })
-        else {
+        if (act === 'create') {
+          const result = await ensureCollection(rekognition, collection)
+          if (result === 'exists') await takeOver(event_id, parts)
+          results.push({ event_id, result })
+        } else {
           await dropCollection(rekognition, collection)
           results.push({ event_id, result: 'deleted' })
         }
@@ -189,4 +191,25 @@ async function tendCollections(parts: SchedulerParts): Promise<CollectionResult[
   await Promise.all(Array.from({ length: COLLECTION_LANES }, lane))
   if (results.length > 0) await database.collectionsDone(results)
   return results
+}
+
+const FOUND_PAGE = 5_000
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+/** Has the attendees looked at whose faces are in a collection that was there before: not all of them may consent. */
+async function takeOver(
+  event_id: string,
+  { database, rekognition, settings }: SchedulerParts,
+): Promise<void> {
+  const collection = collectionId(settings, event_id)
+  const names = [...(await listFaces(rekognition, collection)).keys()]
+  const users = names.filter((name) => UUID.test(name))
+  for (let start = 0; start < users.length; start += FOUND_PAGE)
+    await database.foundFaces(event_id, users.slice(start, start + FOUND_PAGE))
+  if (users.length < names.length)
+    logger.warn('a collection has faces whose ExternalImageId is no user id: they are left there', {
+      event_id,
+      collection,
+      external_image_ids: names.length - users.length,
+    })
 }

@@ -61,7 +61,9 @@ export async function followAttendee(task: Task, calls: Calls): Promise<Attempt>
   let failure: Failure | null = null
   try {
     if (task.list) await findFaces(result, calls)
-    if (task.photo !== null && result.face_id === null) failure = await putFace(task.photo, result, calls)
+    if (task.refused !== null) result.reason = task.refused
+    else if (task.photo !== null && result.face_id === null)
+      failure = await putFace(task.photo, result, calls)
     if (result.faces.length > 0) await removeFaces(result, calls)
     result.outcome =
       result.faces.length > 0 ? 'retry' : result.reason ? 'skipped' : task.photo ? 'indexed' : 'erased'

@@ -32,7 +32,7 @@ export class Pace {
     do {
       slot = this.#next
       this.#next += this.#everyMs
-      await pause(slot - performance.now())
+      await pause(Math.ceil(slot - performance.now()))
     } while (slot < this.#restsUntil)
   }
 

@@ -65,6 +65,12 @@ create table if not exists indexing.face_jobs (
   constraint face_jobs_erased check (state not in ('erased', 'skipped') or face_id is null)
 );
 
+-- Since the first version.
+alter table indexing.face_jobs
+  add column if not exists second_look_at timestamptz, -- to be looked at once more then; see indexing_absorb
+  add column if not exists refused_photo  text,        -- Rekognition has found no use for this one …
+  add column if not exists refused_for    text;        -- … for this reason: no second call for it
+
 create index if not exists face_jobs_outbox on indexing.face_jobs (due, event_id, user_id) where state = 'queued';
 -- What a worker may take before what it was sent: nobody has it yet, and it is not waiting for another try.
 create index if not exists face_jobs_untried on indexing.face_jobs (due, event_id, user_id)
@@ -72,6 +78,7 @@ create index if not exists face_jobs_untried on indexing.face_jobs (due, event_i
 create index if not exists face_jobs_sending on indexing.face_jobs (send_token) where send_token is not null;
 create index if not exists face_jobs_sent on indexing.face_jobs (sent_at) where state = 'sent';
 create index if not exists face_jobs_running on indexing.face_jobs (lease_until) where state = 'running';
+create index if not exists face_jobs_second_look on indexing.face_jobs (second_look_at) where second_look_at is not null;
 create index if not exists face_jobs_open on indexing.face_jobs (event_id) where ended_at is null;
 create index if not exists face_jobs_failed on indexing.face_jobs (event_id) where state = 'failed';
 create index if not exists face_jobs_by_user on indexing.face_jobs (user_id, event_id);

@@ -35,6 +35,21 @@ begin
 end
 $$;
 
+-- Takes note of whose faces are in a collection that was there before its event was claimed: the app may have made it, and
+-- not all of them may consent. Their jobs are written with the others'.
+create or replace function public.indexing_found_faces(event uuid, users uuid[]) returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform indexing.take_turn();
+  insert into indexing.face_jobs (event_id, user_id, due, unconfirmed)
+  select r.event_id, u, r.starts_at, true
+  from indexing.event_runs r cross join unnest(users) u
+  where r.event_id = event and r.state = 'in_progress' and r.collection = 'missing'
+  order by u
+  on conflict (event_id, user_id) do nothing; -- known, and looked at anew with the claim
+end
+$$;
+
 -- Records what became of them: [{"event_id", "result": "created" | "exists" | "deleted" | "failed", "error"?}, …].
 -- A collection is deleted twice: once at once, and once more when nothing that was under way then can still land in it,
 -- quiet_seconds later. One that cannot be made is tried again after 1, 2, 4 … 60 s; see indexing_sweep for the end of it.

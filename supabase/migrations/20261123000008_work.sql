@@ -81,7 +81,8 @@ $$;
 --   "photo":   what to index,
 --   "keep":    the face in the collection, as far as we know, that is of this photo or may stay; or null,
 --   "faces":   others known to be in the collection: to be erased,
---   "list":    whether the collection may hold faces that we do not know
+--   "list":    whether the collection may hold faces that we do not know,
+--   "refused": the reason for which Rekognition has found no use for this photo before; or null
 -- }, …]}. Jobs may be among them that were not asked for, in the place of others: see put_urgent_first.
 create or replace function public.indexing_begin(
   messages jsonb, token uuid, lease_seconds double precision, tps double precision
@@ -104,8 +105,9 @@ begin
     -- A message older than its job is passed over: a newer one is on its way. So is one whose job is leased: whoever
     -- ends the lease sees whether there is more to do.
     select
-      j.event_id, j.user_id, w.photo, w.reason, coalesce(w.tenure, false) as tenure,
+      j.event_id, j.user_id, w.photo, coalesce(w.reason, j.refused_for) as reason, coalesce(w.tenure, false) as tenure,
       case when w.photo is not null then j.face_photo is distinct from w.photo
+          and (j.face_id is not null or j.refused_photo is distinct from w.photo)
         else j.face_id is not null and w.tenure is not true end
       or cardinality(j.stray_face_ids) > 0 or j.unconfirmed as call_needed
     from found j
@@ -115,7 +117,7 @@ begin
   ), closed as (
     update indexing.face_jobs j set
       state = case when j.face_id is not null then 'indexed' else indexing.end_without_face(open.reason) end,
-      reason = open.reason, error = null, ended_at = now,
+      reason = case when j.face_id is null or open.tenure then open.reason end, error = null, ended_at = now,
       send_token = null, sending_until = null, lease_token = null, lease_until = null, leased_version = null
     from open
     where j.event_id = open.event_id and j.user_id = open.user_id and not open.call_needed
@@ -130,7 +132,8 @@ begin
     where j.event_id = open.event_id and j.user_id = open.user_id and open.call_needed
     returning
       j.event_id, j.user_id, j.version, open.photo, j.stray_face_ids,
-      j.face_id, open.tenure or j.face_photo is not distinct from open.photo as stays
+      j.face_id, open.tenure or j.face_photo is not distinct from open.photo as stays,
+      case when j.refused_photo = open.photo then j.refused_for end as refused
   )
   select
     jsonb_agg(jsonb_build_object(
@@ -139,7 +142,8 @@ begin
       'photo', l.photo,
       'keep', case when l.stays then l.face_id end,
       'faces', case when l.face_id is null or l.stays then l.stray_face_ids else l.stray_face_ids || l.face_id end,
-      'list', coalesce(before.unconfirmed, false)
+      'list', coalesce(before.unconfirmed, false),
+      'refused', l.refused
     )),
     (select array_agg(distinct event_id) from closed)
   into jobs, ended
@@ -155,7 +159,7 @@ begin
     -- Last, since all workers wait for one another here.
     'pace', indexing.take_slots((
       select count(*)::integer from jsonb_array_elements(jobs) as job
-      where job ->> 'action' = 'index' and job ->> 'keep' is null
+      where job ->> 'action' = 'index' and job ->> 'keep' is null and job ->> 'refused' is null
     ), tps)
   );
 end
@@ -239,6 +243,8 @@ begin
           union select r.face_id where r.face_id is distinct from j.face_id and r.face_id is not null)
         else r.faces end,
       unconfirmed = next = 'lost' or not r.certain or j.version > j.leased_version,
+      refused_photo = case when r.outcome = 'skipped' and r.photo is not null then r.photo else j.refused_photo end,
+      refused_for = case when r.outcome = 'skipped' and r.photo is not null then r.reason else j.refused_for end,
 
       version = j.version + case
         when next = 'lost' or (next = 'again' and j.version = j.leased_version) then 1 else 0 end,

@@ -1,4 +1,4 @@
--- Finds what lost its message, its worker or its last finisher. Part of every scheduler run; all it looks at are the rows
+-- Finds what lost its message, its worker or its last finisher, and whose second look is due. Part of every scheduler run; all it looks at are the rows
 -- that are not at rest.
 --   lost_after_seconds  how long a message may lie in the queue before it is taken for lost
 -- A job is queued with a new version, so that its message, should it still be alive, is acknowledged and ignored. After
@@ -49,6 +49,24 @@ begin
     returning j.state
   )
   select count(*), count(*) filter (where state = 'failed') into swept, failed from requeued;
+
+  -- Second looks. Who is about to be looked at anyway is looked at with them.
+  with looked_for as (
+    select j.event_id, j.user_id, j.state in ('indexed', 'erased', 'skipped') as at_rest
+    from indexing.face_jobs j
+    where j.second_look_at <= now
+    order by j.second_look_at limit 1000 for update skip locked
+  )
+  update indexing.face_jobs j set
+    second_look_at = null,
+    unconfirmed = true,
+    version = j.version + case when at_rest or j.state = 'running' then 1 else 0 end,
+    state = case when at_rest then 'queued' else j.state end,
+    attempts = case when at_rest then 0 else j.attempts end,
+    reason = case when at_rest then null else j.reason end,
+    queued_at = case when at_rest then now else j.queued_at end,
+    ended_at = case when at_rest then null else j.ended_at end
+  from looked_for l where j.event_id = l.event_id and j.user_id = l.user_id;
 
   perform indexing.settle(array(
     select r.event_id from indexing.event_runs r

@@ -136,7 +136,7 @@ begin
     state = case when j.state = 'running' then j.state else 'erased' end,
     reason = 'event_deleted', error = null,
     face_id = null, face_photo = null, stray_face_ids = '{}', unconfirmed = true,
-    send_token = null, sending_until = null,
+    send_token = null, sending_until = null, second_look_at = null,
     ended_at = case when j.state <> 'running' then clock_timestamp() end
   where j.event_id = event;
   update indexing.event_runs r set
@@ -182,6 +182,8 @@ $$;
 
 -- Turns one page of noted changes into jobs: for each attendee concerned of a claimed event, the job that looks at them
 -- again. What concerns no claimed event is discarded, for the claim will see it.
+-- The app may call Rekognition by itself in the request that made the change, after its commit and so after us. That is over
+-- a minute later, when the attendee is looked at a second time.
 -- Returns {"changes": taken, "jobs": written}; call again as long as a full page was taken.
 create or replace function public.indexing_absorb(page integer default 5000) returns jsonb
 language plpgsql security definer set search_path = '' as $$
@@ -247,17 +249,18 @@ begin
     left join public.event_consents a on a.event_id = c.event_id and a.user_id = c.user_id
     group by c.event_id, c.user_id, r.starts_at
   )
-  insert into indexing.face_jobs as j (event_id, user_id, due, unconfirmed)
+  insert into indexing.face_jobs as j (event_id, user_id, due, unconfirmed, second_look_at)
   select
     event_id, user_id, case when consents then starts_at else '-infinity' end,
     -- The app may have indexed by itself, and it is a face of somebody, or of a photo, that it no longer wants.
-    not consents or changes > 1 or of_photo
+    not consents or changes > 1 or of_photo,
+    clock_timestamp() + interval '1 minute'
   from looked_at
   order by event_id, user_id
   on conflict (event_id, user_id) do update set
     version = j.version + 1,
     state = case when j.state = 'running' then j.state else 'queued' end,
-    unconfirmed = true, due = excluded.due,
+    unconfirmed = true, due = excluded.due, second_look_at = excluded.second_look_at,
     attempts = 0, dead_letters = 0, error = null, reason = null, queued_at = clock_timestamp(),
     send_token = null, sending_until = null, ended_at = null;
   get diagnostics written = row_count;

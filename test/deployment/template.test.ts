@@ -197,6 +197,7 @@ describe('the role of', () => {
       'sqs:SendMessage': ['WorkQueue.Arn'],
       'rekognition:CreateCollection': collections,
       'rekognition:DeleteCollection': collections,
+      'rekognition:ListFaces': collections,
     })
   })
 

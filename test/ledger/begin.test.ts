@@ -32,6 +32,7 @@ describe('the first look at an attendee', () => {
         keep: null,
         faces: [],
         list: false,
+        refused: null,
       },
     ])
     expect(await inside.job(event, user)).toMatchObject({

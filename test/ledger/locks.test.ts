@@ -108,6 +108,7 @@ describe('the order of locks', () => {
       await openLedger()
     const [first = '', second = ''] = (await app.events(2)).sort()
     const users = await app.users(2)
+    await owner.query('update public.events set starts_at = now()') // neither is more urgent
     for (const event of [first, second]) await app.consent(event, users)
     await prepare()
     const messages = await sendAll()

@@ -137,7 +137,9 @@ describe('what happens to a job while its page is being sent', () => {
       await absorb()
     } else if (what.startsWith('the result')) {
       const task = { event_id: event, user_id: user, version: 1, photo: 'photos/old', keep: null }
-      await finish(randomUUID(), [resultOf({ ...task, action: 'index', faces: [], list: false })])
+      await finish(randomUUID(), [
+        resultOf({ ...task, action: 'index', faces: [], list: false, refused: null }),
+      ])
     } else if (what.startsWith('a new claim')) {
       await app.change(event, { indexing_status: "'pending'" })
       await prepare()

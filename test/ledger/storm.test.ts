@@ -217,7 +217,7 @@ async function gather(seed: number) {
       await owner.query(`
         select 'change' as what, event_id, user_id, null as state from indexing.changes
         union all select 'job', event_id, user_id, state from indexing.face_jobs
-          where ended_at is null or state = 'failed'
+          where ended_at is null or state = 'failed' or second_look_at is not null
         union all select 'run', event_id, null, state from indexing.event_runs
           where state <> 'completed' and reason is distinct from 'event_deleted'
         union all select 'collection', event_id, null, collection from indexing.event_runs
@@ -233,6 +233,7 @@ async function gather(seed: number) {
       await inside.expirePages()
       await inside.ageMessages(1)
       await owner.query("update indexing.event_runs set collection_due = now() - interval '1 s'")
+      await owner.query('update indexing.face_jobs set second_look_at = now() where second_look_at > now()')
       await ledger.replay()
       await schedule(0)
       while (queue.length > 0) await work()

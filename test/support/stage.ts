@@ -104,7 +104,7 @@ export async function openStage() {
   const unsettled = () =>
     sql<{ what: string }>(`
       select 'job ' || state || ' ' || event_id || ' ' || user_id || ' ' || coalesce(error, '') as what
-      from indexing.face_jobs where state in ('queued', 'sent', 'running')
+      from indexing.face_jobs where state in ('queued', 'sent', 'running') or second_look_at is not null
       union all select 'change of ' || coalesce(event_id::text, user_id::text) from indexing.changes
       union all select 'run of ' || event_id from indexing.event_runs where state = 'in_progress'
       union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs
@@ -158,8 +158,9 @@ export async function openStage() {
     runScheduler: (using: WorkerParts = parts) => schedule(20, using, () => MINUTE),
 
     /** Hands messages to a worker as Lambda would; those that it acknowledges are deleted, the others made visible. */
-    async runWorker(messages: Message[], using: WorkerParts = parts) {
-      const outcomes = await work(messages.map(asRecord), using, () => MINUTE)
+    async runWorker(messages: Message[], using: WorkerParts = parts, forMs = MINUTE) {
+      const end = performance.now() + forMs
+      const outcomes = await work(messages.map(asRecord), using, () => end - performance.now())
       for (const [index, outcome] of outcomes.entries()) {
         const message = messages[index]
         if (!message) continue
@@ -178,6 +179,7 @@ export async function openStage() {
       await sql(`update indexing.face_jobs set lease_until = now() - interval '1 s' where state = 'running'`)
       await sql('update indexing.face_jobs set sending_until = null where sending_until is not null')
       await sql('update indexing.event_runs set collection_due = now() where collection_due > now()')
+      await sql('update indexing.face_jobs set second_look_at = now() where second_look_at > now()')
     },
 
     /** Minutes go by, with schedulers and workers that live, until nothing is left to do. */
