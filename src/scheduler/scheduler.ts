@@ -134,10 +134,10 @@ async function sayWhoIsLate({ database, settings }: SchedulerParts): Promise<num
 /** Turns what the app has changed into jobs; returns how many. */
 async function absorbChanges(database: Database, timeIsUp: () => boolean): Promise<number> {
   let jobs = 0
-  for (let taken = CHANGES_PAGE; taken === CHANGES_PAGE && !timeIsUp(); ) {
+  for (let more = true; more && !timeIsUp(); ) {
     const absorbed = await database.absorb(CHANGES_PAGE)
     jobs += absorbed.jobs
-    taken = absorbed.changes
+    more = absorbed.more
   }
   return jobs
 }

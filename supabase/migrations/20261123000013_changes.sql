@@ -127,8 +127,24 @@ create or replace trigger indexing_events_updated after update on public.events
 create or replace trigger indexing_events_deleted after delete on public.events
   referencing old table as old_rows for each statement execute function indexing.note_events();
 
+-- The attendees of a changed event whose jobs are concerned by the change and have not followed it yet, at most so many: of a
+-- deleted event all, of a moved one those that wait in the outbox, of one that takes faces again those that it denied.
+create or replace function indexing.behind_event(event uuid, page integer) returns setof uuid
+language sql stable set search_path = '' as $$
+  select j.user_id
+  from indexing.face_jobs j
+  left join public.events e on e.event_id = j.event_id
+  where j.event_id = event and case
+    when e.event_id is null then j.reason is distinct from 'event_deleted'
+    else (j.state = 'queued' and j.due <> '-infinity' and j.due <> e.starts_at)
+      or (j.state = 'skipped' and j.reason in ('event_inactive', 'event_closed')
+        and e.is_active and e.cleanup_status = 'pending')
+    end
+  order by j.user_id limit page
+$$;
+
 -- A deleted event takes its collection with it. What a worker still does for it meets a newer version when it reports.
-create or replace function indexing.close_event(event uuid) returns void
+create or replace function indexing.close_event(event uuid, attendees uuid[]) returns void
 language plpgsql set search_path = '' as $$
 begin
   update indexing.face_jobs j set
@@ -138,7 +154,7 @@ begin
     face_id = null, face_photo = null, stray_face_ids = '{}', unconfirmed = true,
     send_token = null, sending_until = null, second_look_at = null,
     ended_at = case when j.state <> 'running' then clock_timestamp() end
-  where j.event_id = event;
+  where j.event_id = event and j.user_id = any (attendees);
   update indexing.event_runs r set
     state = case when r.state = 'in_progress' then 'completed' else r.state end,
     reason = 'event_deleted',
@@ -149,7 +165,7 @@ end
 $$;
 
 -- Another start is another place in the outbox; an event that takes faces again gets those that it was denied.
-create or replace function indexing.follow_event(event uuid) returns void
+create or replace function indexing.follow_event(event uuid, attendees uuid[]) returns void
 language plpgsql set search_path = '' as $$
 declare
   app public.events;
@@ -159,13 +175,15 @@ begin
   select * into app from public.events e where e.event_id = event;
   if app.starts_at is not null and app.starts_at <> run.starts_at then
     update indexing.event_runs r set starts_at = app.starts_at where r.event_id = event;
-    update indexing.face_jobs j set due = app.starts_at
-    where j.event_id = event and j.state = 'queued' and j.due <> '-infinity';
   end if;
+  update indexing.face_jobs j set due = app.starts_at
+  where j.event_id = event and j.user_id = any (attendees) and j.state = 'queued' and j.due <> '-infinity'
+    and app.starts_at is not null;
   if app.is_active and app.cleanup_status = 'pending' then
     update indexing.face_jobs j set
       state = 'queued', reason = null, version = j.version + 1, attempts = 0, queued_at = clock_timestamp(), ended_at = null
-    where j.event_id = event and j.state = 'skipped' and j.reason in ('event_inactive', 'event_closed');
+    where j.event_id = event and j.user_id = any (attendees)
+      and j.state = 'skipped' and j.reason in ('event_inactive', 'event_closed');
     if run.reason = 'event_inactive' and app.indexing_status = 'failed' then
       -- A run that the deactivation ended is begun anew.
       update public.events e set indexing_status = 'pending' where e.event_id = (
@@ -184,14 +202,16 @@ $$;
 -- again. What concerns no claimed event is discarded, for the claim will see it.
 -- The app may call Rekognition by itself in the request that made the change, after its commit and so after us. That is over
 -- a minute later, when the attendee is looked at a second time.
--- Returns {"changes": taken, "jobs": written}; call again as long as a full page was taken.
+-- Returns {"changes": taken, "jobs": written, "more": whether to call again}.
 create or replace function public.indexing_absorb(page integer default 5000) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
   taken indexing.changes[];
   events uuid[]; -- that changed themselves
   event uuid;
+  attendees uuid[]; -- of that event, a page of them
   written integer;
+  more boolean;
 begin
   perform indexing.take_turn();
   with gone as (
@@ -200,18 +220,22 @@ begin
   )
   select array_agg(gone::indexing.changes) into taken from gone;
   if taken is null then
-    return jsonb_build_object('changes', 0, 'jobs', 0);
+    return jsonb_build_object('changes', 0, 'jobs', 0, 'more', false);
   end if;
+
+  more := cardinality(taken) = page;
 
   events := array(
     select distinct c.event_id from unnest(taken) c join indexing.event_runs r using (event_id)
     where c.user_id is null order by c.event_id
   );
 
-  -- Jobs are locked before runs and in their order, here as everywhere: the event's own change concerns all its jobs,
+  -- Jobs are locked before runs and in their order, here as everywhere: the event's own change may concern all its jobs,
   -- a profile's those of all its events. A worker that has read the app's tables before the change is waited for.
   perform from indexing.face_jobs j join (
-    select e.event_id, e.user_id from indexing.face_jobs e where e.event_id = any (events)
+    select o.event_id, o.user_id from indexing.face_jobs o where o.event_id = any (events) and o.ended_at is null
+    union
+    select e, indexing.behind_event(e, page) from unnest(events) e
     union
     select u.event_id, u.user_id from unnest(taken) c join indexing.face_jobs u using (user_id) where c.event_id is null
     union
@@ -220,10 +244,15 @@ begin
   order by j.event_id, j.user_id for update of j;
 
   foreach event in array events loop
+    attendees := array(select indexing.behind_event(event, page)); -- of those that are locked
     if exists (select from public.events e where e.event_id = event) then
-      perform indexing.follow_event(event);
+      perform indexing.follow_event(event, attendees);
     else
-      perform indexing.close_event(event);
+      perform indexing.close_event(event, attendees);
+    end if;
+    if cardinality(attendees) = page then
+      insert into indexing.changes (event_id) values (event); -- for the others
+      more := true;
     end if;
   end loop;
 
@@ -264,7 +293,7 @@ begin
     attempts = 0, dead_letters = 0, error = null, reason = null, queued_at = clock_timestamp(),
     send_token = null, sending_until = null, ended_at = null;
   get diagnostics written = row_count;
-  return jsonb_build_object('changes', cardinality(taken), 'jobs', written);
+  return jsonb_build_object('changes', cardinality(taken), 'jobs', written, 'more', more);
 end
 $$;
 

@@ -108,13 +108,37 @@ describe('after the claim', () => {
     await begin(messages.slice(0, 3))
     await app.deleteEvent(event)
     let written = 0
-    for (let taken = 10; taken === 10; ) {
-      const { changes, jobs } = await absorb(10) // its consents went with it
-      written += jobs
-      taken = changes
+    for (let more = true; more; ) {
+      const absorbed = await absorb(10) // its consents went with it
+      written += absorbed.jobs
+      more = absorbed.more
     }
     expect(written).toBe(0)
     expect(await inside.states(event)).toEqual({ running: 3, erased: 27 })
+  })
+
+  it('a large event that is moved, stopped or begun again is followed page by page', async () => {
+    const { absorb, app, event, inside, prepare, sendAll, work } = await sentEvent(0)
+    await app.consent(event, await app.users(25))
+    const follow = async () => {
+      for (let more = true; more; ) more = (await absorb(10)).more
+    }
+    await follow()
+    await app.change(event, { starts_at: "'2040-01-01'" })
+    await follow()
+    for (const job of await inside.jobs(event)) expect(job.due).toEqual(new Date('2040-01-01'))
+
+    await app.change(event, { is_active: 'false' })
+    await follow()
+    await work(await sendAll())
+    expect(await inside.states(event)).toEqual({ skipped: 25 })
+    await app.change(event, { is_active: 'true' })
+    await follow()
+    expect(await inside.states(event)).toEqual({ queued: 25 })
+    await prepare()
+    await work(await sendAll())
+    expect(await inside.states(event)).toEqual({ indexed: 25 })
+    expect(await app.status(event)).toBe('completed')
   })
 
   it('what ends late does not turn the event back, and shows', async () => {

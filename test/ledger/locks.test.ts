@@ -48,7 +48,7 @@ describe('a transaction of the app that is held open', () => {
     await ours.bury(messages.slice(6))
     await ours.sweep()
     expect(await ours.replay()).toMatchObject({ held: [event] })
-    expect(await ours.absorb()).toEqual({ changes: 0, jobs: 0 })
+    expect(await ours.absorb()).toEqual({ changes: 0, jobs: 0, more: false })
     await session.query('rollback')
     expect(await ours.claim()).toEqual([due])
   })

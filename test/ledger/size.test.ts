@@ -27,7 +27,7 @@ describe('an event of 100,000 attendees', () => {
     expect((await nextPage(1000)).jobs).toHaveLength(1000)
 
     await app.deleteEvent(event)
-    expect(await absorb()).toEqual({ changes: 1, jobs: 0 })
+    while ((await absorb()).more) {}
     expect(await inside.states(event)).toEqual({ erased: 100_000 })
   })
 })

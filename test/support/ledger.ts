@@ -65,7 +65,7 @@ export function functionsOn(connection: Connection) {
   return {
     claim: async (windowMinutes: number | null = 20, tps: number | null = null) =>
       (await call<{ events: string[] }>('claim', { window_minutes: windowMinutes, tps })).events,
-    absorb: (page = 5000) => call<{ changes: number; jobs: number }>('absorb', { page }),
+    absorb: (page = 5000) => call<{ changes: number; jobs: number; more: boolean }>('absorb', { page }),
     expand: (page = 10_000) => call<{ jobs: number; more: boolean }>('expand', { page }),
     collections: (page = 500) => call<{ create: string[]; delete: string[] }>('collections', { page }),
     collectionsDone: (results: CollectionResult[]) =>
