@@ -10,8 +10,8 @@ create index if not exists indexing_events_waiting on public.events (starts_at)
   where is_active and indexing_status = 'pending';
 
 -- Claims the events that start within the window: active, pending, starts_at <= now + window. Those of the next day, too,
--- that could not be done in time otherwise: when what is queued and what starts before them, at the pace given and with a
--- fifth to spare, takes until their start.
+-- that could not be done in time otherwise: when what is queued and what starts before them, at the pace of this moment and
+-- with a fifth to spare, takes until their start.
 --   window_minutes  from 0 to 10080
 --   tps             IndexFaces calls a second of the whole account; null: the window alone decides
 -- Returns {"events": [event_id, …]}, each in exactly one caller's answer. A claim opens the run; its jobs are written by
@@ -23,6 +23,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   now constant timestamptz := clock_timestamp();
   open_jobs bigint := 0;
+  rate double precision; -- calls a second at this moment
   claimed jsonb;
 begin
   if window_minutes is null or window_minutes not between 0 and 10080 then
@@ -32,6 +33,8 @@ begin
   perform indexing.take_turn();
   if tps is not null then
     select count(*) into open_jobs from indexing.face_jobs j where j.ended_at is null;
+    update indexing.pace p set quota = indexing_claim.tps where p.only_row and p.quota is distinct from indexing_claim.tps;
+    select indexing.recovered_rate(p.rate, p.rate_since, indexing_claim.tps) into rate from indexing.pace p;
   end if;
 
   with waiting as (
@@ -48,7 +51,7 @@ begin
     from public.events e join waiting using (event_id)
     where e.is_active and e.indexing_status = 'pending' and (
       e.starts_at <= now + make_interval(secs => window_minutes * 60)
-      or e.starts_at <= now + make_interval(secs => 1.2 * (open_jobs + waiting.attendees_until) / tps)
+      or e.starts_at <= now + make_interval(secs => 1.2 * (open_jobs + waiting.attendees_until) / rate)
     )
     for no key update of e skip locked -- an event that the app holds is claimed by the next run
   ), marked as (

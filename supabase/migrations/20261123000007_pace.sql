@@ -6,6 +6,7 @@ create table if not exists indexing.pace (
   rate       double precision,                         -- calls a second now; null: the full pace
   rate_since timestamptz not null default '-infinity'
 );
+alter table indexing.pace add column if not exists quota double precision; -- the full pace, as the scheduler said it last
 insert into indexing.pace default values on conflict do nothing;
 alter table indexing.pace enable row level security;
 revoke all on indexing.pace from public, anon, authenticated, service_role;

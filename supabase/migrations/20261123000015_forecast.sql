@@ -1,7 +1,15 @@
--- When each event in progress will be done, at this pace and in this order: the soonest start first.
---   tps  IndexFaces calls a second of the whole account; after a cut the pace as it is now counts
+-- The pace of IndexFaces calls.
+-- Returns {"quota": calls a second that the account allows, as the scheduler said it last, or null, "rate": the pace of this
+-- moment, which is less after Rekognition throttled}.
+create or replace function public.indexing_pace() returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object('quota', p.quota, 'rate', indexing.recovered_rate(p.rate, p.rate_since, p.quota)) from indexing.pace p
+$$;
+
+-- When each event in progress will be done, at the pace of this moment and in this order: the soonest start first.
+--   tps  IndexFaces calls a second of the whole account; null: as the scheduler said it last, or else 5
 -- Returns [{"event_id", "starts_at", "open": jobs to do, "done_at", "late": whether that is after its start}, …].
-create or replace function public.indexing_forecast(tps double precision) returns jsonb
+create or replace function public.indexing_forecast(tps double precision default null) returns jsonb
 language sql stable security definer set search_path = '' as $$
   with open as (
     select j.event_id, count(*) as jobs from indexing.face_jobs j
@@ -13,7 +21,9 @@ language sql stable security definer set search_path = '' as $$
         as done_at
     from indexing.event_runs r
     left join open using (event_id)
-    cross join (select indexing.recovered_rate(p.rate, p.rate_since, tps) as rate from indexing.pace p) pace
+    cross join (
+      select indexing.recovered_rate(p.rate, p.rate_since, coalesce(indexing_forecast.tps, p.quota, 5)) as rate from indexing.pace p
+    ) pace
     where r.state = 'in_progress'
   )
   select coalesce(jsonb_agg(jsonb_build_object(
