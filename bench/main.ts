@@ -41,10 +41,12 @@ for (const { name, title, run } of scenarios) {
   console.log(`\n${name}: ${title} (load ${load()})`)
   const began = performance.now()
   try {
-    const { figures, table, notes = [], picture } = await run(bench)
+    const { figures, table, notes = [], broken = [], picture } = await run(bench)
     report.scenarios[name] = figures
     console.log(textOf(table))
     for (const note of notes) console.log(`  ${note}`)
+    for (const what of broken) console.error(`  BROKEN: ${what}`)
+    if (broken.length > 0) process.exitCode = 1
     if (picture) {
       const file = new URL(`${name}.svg`, OUTPUT)
       await writeFile(file, svgOf(picture))
