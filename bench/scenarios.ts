@@ -1,10 +1,11 @@
 import type { Scenario } from './scenario.ts'
 import { event } from './scenarios/event.ts'
 import { fair } from './scenarios/fair.ts'
+import { fanout } from './scenarios/fanout.ts'
 import { many } from './scenarios/many.ts'
 import { quotaCut } from './scenarios/quota-cut.ts'
 import { sweep } from './scenarios/sweep.ts'
 import { triggers } from './scenarios/triggers.ts'
 
 /** In the order in which they run. */
-export const scenarios: Scenario[] = [event, fair, quotaCut, many, sweep, triggers]
+export const scenarios: Scenario[] = [event, fanout, fair, quotaCut, many, sweep, triggers]
