@@ -1,4 +1,4 @@
-import type { Bundle } from '../local/lambda-host/bundle.ts'
+import type { bundleFunctions } from '../local/lambda-host/bundle.ts'
 import type { Postgres } from '../local/postgres.ts'
 import type { Picture } from './report/picture.ts'
 import type { Table } from './report/table.ts'
@@ -7,7 +7,7 @@ import type { Table } from './report/table.ts'
 export interface Bench {
   postgres: Postgres
   /** The deployed functions. */
-  bundle: Bundle
+  bundle: Awaited<ReturnType<typeof bundleFunctions>>
   /** Says what is going on, for whoever waits. */
   say: (line: string) => void
 }

@@ -1,4 +1,5 @@
 import type { Scenario } from './scenario.ts'
+import { cold } from './scenarios/cold.ts'
 import { event } from './scenarios/event.ts'
 import { fair } from './scenarios/fair.ts'
 import { fanout } from './scenarios/fanout.ts'
@@ -8,4 +9,4 @@ import { sweep } from './scenarios/sweep.ts'
 import { triggers } from './scenarios/triggers.ts'
 
 /** In the order in which they run. */
-export const scenarios: Scenario[] = [event, fanout, fair, quotaCut, many, sweep, triggers]
+export const scenarios: Scenario[] = [event, fanout, fair, quotaCut, many, cold, sweep, triggers]
