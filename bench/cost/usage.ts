@@ -37,8 +37,8 @@ const IDLE_POLLS_A_DAY = (5 * 86_400) / 20
 const METRICS = 20 // the names in `src/`, each reason of a skip apart
 const ALARMS = 8 // in serverless.yml, that of two metrics counted twice
 
-/** Two lines of our own, one of metrics, and Lambda's three, as they were written at ten attendees a batch. */
-const LOG_BYTES = 2_000
+/** A line of metrics, 600 bytes at ten attendees a batch, and Lambda's own three. */
+const LOG_BYTES = 1_000
 
 export const sizesOf = (memoryMb: number): Sizes => ({ memoryGb: memoryMb / 1024, logBytes: LOG_BYTES })
 
