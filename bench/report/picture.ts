@@ -37,7 +37,7 @@ export function svgOf({ title, x, y, curves }: Picture): string {
     backgroundColor: '#fff',
     color: COLOURS,
     title: { text: title, left: 20, top: 14, textStyle: { fontSize: 16, color: INK } },
-    legend: { bottom: 8, data: curves.map(({ name }) => name) },
+    legend: { bottom: 8, itemGap: 44, data: curves.map(({ name }) => name) },
     grid: { left: 80, right: 40, top: 64, bottom: 84 },
     xAxis: { ...axis(x), nameGap: 30 },
     yAxis: { ...axis(y), nameGap: 56 },
