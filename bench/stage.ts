@@ -104,6 +104,7 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
       const event = await this.gather(WARM_UP)
       await this.schedule()
       await this.settled([event], 60)
+      clearInterval(schedule) // the event that is measured is to be claimed when the scenario says so
       await sleep(REST_MS)
     },
 
