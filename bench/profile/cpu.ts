@@ -17,33 +17,32 @@ const MS_PER_TICK = 10 // USER_HZ is 100 on every Linux that Node runs on
 export const threads = async (): Promise<Set<string>> =>
   new Set(await readdir('/proc/self/task').catch(() => []))
 
+/** The process id of Postgres's first process, parent of all its others; undefined where there is no /proc. */
+export const postmasterOf = async (backend: number): Promise<number | undefined> =>
+  process.platform === 'linux' ? (await statOf(`/proc/${backend}/stat`)).parent : undefined
+
 /**
  * Reads it from Linux's /proc; undefined where there is none.
  * @param before the threads that are not containers
- * @param backend the process id of any of Postgres's sessions
  */
-export async function readCpu(before: Set<string>, backend: number): Promise<Cpu | undefined> {
-  try {
-    const cpu: Cpu = { main: 0, functions: 0, background: 0, postgres: await postgresMs(backend) }
-    for (const thread of await threads()) {
-      const { own } = await statOf(`/proc/self/task/${thread}/stat`)
-      const part = Number(thread) === process.pid ? 'main' : before.has(thread) ? 'background' : 'functions'
-      cpu[part] += own
-    }
-    return cpu
-  } catch {
-    return undefined
+export async function readCpu(before: Set<string>, postmaster: number | undefined): Promise<Cpu | undefined> {
+  if (postmaster === undefined) return undefined
+  const cpu: Cpu = { main: 0, functions: 0, background: 0, postgres: await postgresMs(postmaster) }
+  for (const thread of await threads()) {
+    const stat = await statOf(`/proc/self/task/${thread}/stat`).catch(() => undefined) // it has ended meanwhile
+    const part = Number(thread) === process.pid ? 'main' : before.has(thread) ? 'background' : 'functions'
+    cpu[part] += stat?.own ?? 0
   }
+  return cpu
 }
 
 /** All of its processes, those that have ended among them: the postmaster has their times. */
-async function postgresMs(backend: number): Promise<number> {
-  const { parent: postmaster } = await statOf(`/proc/${backend}/stat`)
+async function postgresMs(postmaster: number): Promise<number> {
   const { own, ended } = await statOf(`/proc/${postmaster}/stat`)
   let sum = own + ended
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue
-    const stat = await statOf(`/proc/${name}/stat`).catch(() => undefined) // it has ended meanwhile
+    const stat = await statOf(`/proc/${name}/stat`).catch(() => undefined)
     if (stat?.parent === postmaster) sum += stat.own
   }
   return sum

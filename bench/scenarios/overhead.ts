@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { SourceMap } from 'node:module'
-import { type Cpu, difference, readCpu, threads } from '../profile/cpu.ts'
+import { type Cpu, difference, postmasterOf, readCpu, threads } from '../profile/cpu.ts'
 import { divide, type Place, type Profiles, startProfiler } from '../profile/profiler.ts'
 import { type Bench, round, type Scenario } from '../scenario.ts'
 import { openStage } from '../stage.ts'
@@ -76,12 +76,12 @@ async function measure(bench: Bench, profiled: boolean): Promise<Measured> {
     await stage.warmUp()
     const event = await stage.gather(ATTENDEES)
     const [session] = await stage.sql<{ pid: number }>('select pg_backend_pid() as pid')
-    const backend = session?.pid ?? 0
+    const postmaster = await postmasterOf(session?.pid ?? 0)
     const profiler = profiled ? await startProfiler() : undefined
-    const cpu = await readCpu(before, backend)
+    const cpu = await readCpu(before, postmaster)
     await stage.schedule()
     const [run] = await stage.settled([event], 300)
-    const cpuAfter = await readCpu(before, backend)
+    const cpuAfter = await readCpu(before, postmaster)
     return {
       seconds: run?.seconds ?? Number.NaN,
       cpu: cpu && cpuAfter && difference(cpu, cpuAfter),
