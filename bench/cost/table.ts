@@ -36,7 +36,7 @@ export function costTable(ways: Way[], sizes: Sizes): Table {
       'Rekognition',
       'Lambda',
       'SQS',
-      'logs, alarms, schedule',
+      'logs, metrics, schedule',
       'a day',
     ],
     rows,
