@@ -22,12 +22,6 @@ const CALLS: Record<string, string> = {
   indexing_forecast: `select public.indexing_forecast(${TPS})`,
 }
 
-/** A statement inside a function, as it was executed. */
-interface Statement {
-  scans: Scan[]
-  buffers: number
-}
-
 /** One look of a statement at a table. */
 interface Scan {
   how: string
@@ -40,7 +34,8 @@ interface Scan {
 interface Examined {
   /** One whole run of the deployed function, the median of some. */
   runMs: number
-  calls: Map<string, { ms: number; buffers: number; statements: Statement[] }>
+  /** Of each function, with all the statements inside it. */
+  calls: Map<string, { ms: number; buffers: number; scans: Scan[] }>
 }
 
 export const sweep: Scenario = {
@@ -54,7 +49,7 @@ export const sweep: Scenario = {
     const names = Object.keys(CALLS)
     const total = (of: Examined) => [...of.calls.values()].reduce((sum, { buffers }) => sum + buffers, 0)
     const offences = names.flatMap((name) => {
-      const scans = full.calls.get(name)?.statements.flatMap((statement) => statement.scans) ?? []
+      const scans = full.calls.get(name)?.scans ?? []
       return scans.filter(({ rows }) => rows > FEW).map((scan) => `${name}: ${textOf(scan)}`)
     })
     return {
@@ -70,14 +65,13 @@ export const sweep: Scenario = {
         rows: [
           ...names.map((name) => {
             const [of, ofEmpty] = [full.calls.get(name), empty.calls.get(name)]
-            const looks = of?.statements.flatMap(({ scans }) => scans) ?? []
             return [
               name,
               round(of?.ms ?? Number.NaN, 2),
               round(ofEmpty?.ms ?? Number.NaN, 2),
               of?.buffers ?? 0,
               ofEmpty?.buffers ?? 0,
-              summaryOf(looks),
+              summaryOf(of?.scans ?? []),
             ]
           }),
           ['the whole run', round(full.runMs, 1), round(empty.runMs, 1), total(full), total(empty), ''],
@@ -176,10 +170,12 @@ async function explainCalls(superuser: pg.Client): Promise<Examined['calls']> {
     await superuser.query(text)
     await superuser.query('set auto_explain.log_min_duration = -1')
     // The outermost statement, the call itself, comes last and has all buffers of what is in it.
+    const whole = plans.at(-1)
+    if (!whole) throw new Error(`Postgres did not explain ${name}`)
     calls.set(name, {
       ms: median(times),
-      buffers: plans.at(-1) ? buffersOf(plans.at(-1) as Plan) : 0,
-      statements: plans.map((plan) => ({ scans: scansOf(plan), buffers: buffersOf(plan) })),
+      buffers: buffersOf(whole),
+      scans: plans.flatMap(scansOf),
     })
   }
   return calls
