@@ -173,7 +173,8 @@ async function schedule(module: string, environment: Record<string, string>, att
           slowest: { call: slowest?.[0] ?? '', ms: slowest?.[1] ?? 0 },
         }
       }
-      if (runs === MOST_RUNS) throw new Error(`after ${runs} runs only ${sent} of ${attendees} messages are sent`)
+      if (runs === MOST_RUNS)
+        throw new Error(`after ${runs} runs only ${sent} of ${attendees} messages are sent`)
     }
   } finally {
     process.close()
