@@ -7,9 +7,10 @@ import { Parts } from '../local/parts.ts'
 import { startPostgres } from '../local/postgres.ts'
 import { closeOnSignals } from '../local/shutdown.ts'
 import { describeMachine, load } from './machine.ts'
-import { svgOf } from './report/picture.ts'
+import { svgOf, thinned } from './report/picture.ts'
+import type { Report } from './report/report.ts'
 import { textOf } from './report/table.ts'
-import type { Bench, Figures } from './scenario.ts'
+import type { Bench } from './scenario.ts'
 import { scenarios } from './scenarios.ts'
 
 const ROOT = new URL('../', import.meta.url)
@@ -32,7 +33,7 @@ const bundle = await parts.start('bundling the functions', bundleFunctions(deplo
 const bench: Bench = { postgres, bundle, say: (line) => console.log(`  ${line}`) }
 
 const database = await postgres.createDatabase()
-const report = { machine: await describeMachine(database.url), scenarios: {} as Record<string, Figures> }
+const report: Report = { machine: await describeMachine(database.url), scenarios: {}, shown: {} }
 await database.drop()
 await mkdir(OUTPUT, { recursive: true })
 
@@ -41,10 +42,13 @@ for (const { name, title, run } of scenarios) {
   console.log(`\n${name}: ${title} (load ${load()})`)
   const began = performance.now()
   try {
-    const { figures, table, notes = [], picture } = await run(bench)
+    const { figures, table, notes = [], broken = [], picture } = await run(bench)
     report.scenarios[name] = figures
+    report.shown[name] = { title, table, notes, broken, ...(picture && { picture: thinned(picture) }) }
     console.log(textOf(table))
     for (const note of notes) console.log(`  ${note}`)
+    for (const what of broken) console.error(`  BROKEN: ${what}`)
+    if (broken.length > 0) process.exitCode = 1
     if (picture) {
       const file = new URL(`${name}.svg`, OUTPUT)
       await writeFile(file, svgOf(picture))

@@ -1,4 +1,4 @@
-import type { Bundle } from '../local/lambda-host/bundle.ts'
+import type { bundleFunctions } from '../local/lambda-host/bundle.ts'
 import type { Postgres } from '../local/postgres.ts'
 import type { Picture } from './report/picture.ts'
 import type { Table } from './report/table.ts'
@@ -7,7 +7,7 @@ import type { Table } from './report/table.ts'
 export interface Bench {
   postgres: Postgres
   /** The deployed functions. */
-  bundle: Bundle
+  bundle: Awaited<ReturnType<typeof bundleFunctions>>
   /** Says what is going on, for whoever waits. */
   say: (line: string) => void
 }
@@ -26,6 +26,8 @@ export interface Outcome {
   table: Table
   /** What the table does not say by itself. */
   notes?: string[]
+  /** What must hold at any speed and does not: the run fails. */
+  broken?: string[]
   picture?: Picture
 }
 
@@ -36,3 +38,16 @@ export type Figure = number | string | boolean | null | Figure[] | Figures
 
 /** A figure to so many decimal places. */
 export const round = (value: number, places = 3): number => Number(value.toFixed(places))
+
+/** The middle one, or the mean of the two in the middle. */
+export function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = (sorted.length - 1) / 2
+  return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle)] ?? Number.NaN)) / 2
+}
+
+/** The smallest of the values that so large a share of them does not exceed. */
+export function quantile(values: number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
+}

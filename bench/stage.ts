@@ -47,12 +47,17 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
 
 /** A system of its own for a scenario, with events and crowds to put into it and counters to read. */
 export async function openStage(bench: Bench, { tps, latency = LATENCY, change }: StageOptions) {
+  let everySeconds = 60
   const system = await startLocalSystem({
     engine: 'synthetic',
     tps,
     postgres: bench.postgres,
     bundle: bench.bundle,
-    ...(change && { change }),
+    change: (deployment) => {
+      change?.(deployment)
+      const scheduler = deployment.functions.find(({ name }) => name === 'scheduler')
+      everySeconds = scheduler?.schedules[0]?.everySeconds ?? everySeconds
+    },
   })
   const pool = new pg.Pool({ connectionString: system.database.url, max: 4 })
   if (latency) system.rekognition.setLatency(latency)
@@ -66,6 +71,7 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
 
   const runScheduler = (windowMinutes: number) =>
     system.functions.invoke('scheduler', { window_minutes: windowMinutes })
+  let schedule: NodeJS.Timeout | undefined
 
   return {
     system,
@@ -98,11 +104,20 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
       const event = await this.gather(WARM_UP)
       await this.schedule()
       await this.settled([event], 60)
+      clearInterval(schedule) // the event that is measured is to be claimed when the scenario says so
       await sleep(REST_MS)
     },
 
-    /** One run of the scheduler, which claims what starts within twenty minutes. */
-    schedule: () => runScheduler(20),
+    /**
+     * The schedule as deployed, from a run on that claims what starts within twenty minutes: that run now, another every
+     * minute until the stage is closed. (The host's own schedules would begin with the system, so that the claim and the
+     * runs after it were of different schedules.)
+     */
+    schedule() {
+      clearInterval(schedule)
+      schedule = setInterval(() => void runScheduler(20).catch(() => {}), everySeconds * 1000)
+      return runScheduler(20)
+    },
 
     counts: () => countsOf(system),
 
@@ -128,6 +143,7 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
     },
 
     async close() {
+      clearInterval(schedule)
       await pool.end()
       await system.close()
     },

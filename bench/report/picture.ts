@@ -37,7 +37,7 @@ export function svgOf({ title, x, y, curves }: Picture): string {
     backgroundColor: '#fff',
     color: COLOURS,
     title: { text: title, left: 20, top: 14, textStyle: { fontSize: 16, color: INK } },
-    legend: { bottom: 8, data: curves.map(({ name }) => name) },
+    legend: { bottom: 8, itemGap: 44, data: curves.map(({ name }) => name) },
     grid: { left: 80, right: 40, top: 64, bottom: 84 },
     xAxis: { ...axis(x), nameGap: 30 },
     yAxis: { ...axis(y), nameGap: 56 },
@@ -61,4 +61,19 @@ const axis = ({ label, logarithmic }: Axis) => ({
   nameLocation: 'middle' as const,
   nameTextStyle: { color: INK, fontSize: 13 },
   min: logarithmic ? undefined : 0,
+})
+
+const MOST_POINTS = 300
+
+/** The same with no more points than the eye can tell apart, for the file of a run. */
+export const thinned = (picture: Picture): Picture => ({
+  ...picture,
+  curves: picture.curves.map((curve) => {
+    const step = Math.ceil(curve.points.length / MOST_POINTS)
+    const last = curve.points.length - 1
+    const points = curve.points
+      .filter((_, index) => index % step === 0 || index === last)
+      .map(([x, y]): [number, number] => [Number(x.toPrecision(5)), Number(y.toPrecision(5))])
+    return { ...curve, points }
+  }),
 })

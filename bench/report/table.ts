@@ -7,20 +7,25 @@ export interface Table {
 
 /** A table for a terminal: words to the left, figures to the right. */
 export function textOf({ head, rows }: Table): string {
-  const colAligns = head.map((_, column) =>
-    rows.every(
-      (row) => typeof row[column] === 'number' || /^[\d.,\s–-]+( ?[\w%×$/]+)?$/.test(String(row[column])),
-    )
-      ? ('right' as const)
-      : ('left' as const),
-  )
+  const colAligns = figureColumns({ head, rows }).map((isFigure) => (isFigure ? 'right' : 'left'))
   const table = new CliTable({ head, colAligns, style: { head: [], border: [] } })
   table.push(...rows.map((row) => row.map(String)))
   return table.toString()
 }
 
-/** The same as Markdown, for the README. */
+/** Which columns have figures and nothing else, with or without a unit. */
+const figureColumns = ({ head, rows }: Table): boolean[] =>
+  head.map((_, column) =>
+    rows.every(
+      (row) =>
+        typeof row[column] === 'number' || /^\$?[\d.,\s–-]+( ?[\w%×$/]+)?$|^$/.test(String(row[column])),
+    ),
+  )
+
+/** The same as Markdown. */
 export function markdownOf({ head, rows }: Table): string {
-  const line = (cells: (string | number)[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+  const cell = (content: string | number) => String(content).replaceAll('|', '\\|').replaceAll('\n', '<br>')
+  const line = (cells: (string | number)[]) => `| ${cells.map(cell).join(' | ')} |`
+  const rule = figureColumns({ head, rows }).map((isFigure) => (isFigure ? '--:' : '---'))
+  return [line(head), line(rule), ...rows.map(line)].join('\n')
 }

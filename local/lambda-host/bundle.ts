@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type BuildOptions, build } from 'esbuild'
+import { type BuildOptions, build, type Metafile } from 'esbuild'
 import type { Deployment } from '../deployment.ts'
 
 /** Files with the functions as they would be deployed. */
@@ -14,6 +14,9 @@ export interface Bundle {
   runtime: string
 }
 
+/** What is in a function's module: the bytes that each source file has in it. */
+export type Contents = Record<string, number>
+
 /**
  * Bundles the functions once for all containers, with the options of serverless.yml, but for the Node that runs here.
  * @param root the project's directory, to which the functions' modules are relative
@@ -23,7 +26,7 @@ export interface Bundle {
 export async function bundleFunctions(
   { bundling, functions }: Deployment,
   root: URL,
-): Promise<Bundle & { close: () => Promise<void> }> {
+): Promise<Bundle & { contents: Record<string, Contents>; close: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'event-indexer-functions-'))
   const removeNow = () => rmSync(directory, { recursive: true, force: true })
   process.once('exit', removeNow)
@@ -40,14 +43,17 @@ export async function bundleFunctions(
     target: `node${process.versions.node}`,
     logLevel: 'silent', // what goes wrong is thrown
   }
+  let outputs: Metafile['outputs']
   try {
-    await build({
+    const built = await build({
       ...(Object.fromEntries(options) as BuildOptions),
       ...common,
       external: [exclude, external].flat().map(String),
       outExtension: { '.js': String(outputFileExtension) },
       entryPoints: Object.fromEntries(functions.map(({ name, module }) => [name, `./${module}`])),
+      metafile: true,
     })
+    outputs = built.metafile.outputs
     await build({
       ...common,
       bundle: true,
@@ -65,8 +71,18 @@ export async function bundleFunctions(
       functions.map(({ name }) => [name, join(directory, `${name}${outputFileExtension}`)]),
     ),
     runtime: join(directory, 'runtime.mjs'),
+    contents: Object.fromEntries(functions.map(({ name }) => [name, contentsOf(outputs, name)])),
     close,
   }
+}
+
+function contentsOf(outputs: Metafile['outputs'], name: string): Contents {
+  const output = Object.entries(outputs).find(
+    ([file]) => basename(file).replace(/\.[^.]+$/, '') === name,
+  )?.[1]
+  return Object.fromEntries(
+    Object.entries(output?.inputs ?? {}).map(([file, { bytesInOutput }]) => [file, bytesInOutput]),
+  )
 }
 
 /** What stands beside esbuild's options in serverless.yml and is serverless-esbuild's own. */
