@@ -114,7 +114,11 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
       call('indexing_claim', { window_minutes: windowMinutes, tps }, z.object({ events: z.array(id) })),
 
     absorb: (page: number) =>
-      call('indexing_absorb', { page }, z.object({ changes: z.number(), jobs: z.number(), more: z.boolean() })),
+      call(
+        'indexing_absorb',
+        { page },
+        z.object({ changes: z.number(), jobs: z.number(), more: z.boolean() }),
+      ),
 
     expand: (page: number) =>
       call('indexing_expand', { page }, z.object({ jobs: z.number(), more: z.boolean() })),

@@ -7,7 +7,9 @@ create or replace function public.indexing_sweep(lost_after_seconds double preci
 language plpgsql security definer set search_path = '' as $$
 declare
   now constant timestamptz := clock_timestamp();
-  uncollected constant uuid[] := array(select r.event_id from indexing.event_runs r where r.hopeless);
+  uncollected constant uuid[] := array(
+    select r.event_id from indexing.event_runs r where r.collection = 'missing' and r.hopeless -- by the index of what wants making
+  );
   swept integer;
   failed integer;
 begin
