@@ -100,35 +100,3 @@ test('a window that is no number from 0 to 10080 is refused, with what is allowe
     )
   }
 })
-
-test('changes are followed through the nudge, and without it at the scheduler’s next run', async () => {
-  const system = await freshSystem({ tps: 5000 })
-  const { app, functions, pgNet } = system
-  const event = await app.createEvent({ name: 'Party', startsAt: soon() })
-  const [one = '', two = '', three = ''] = await app.addAttendees(event, people(3))
-  await functions.invoke('scheduler', {})
-  await settled(system, event)
-
-  await app.setConsent(event, one, false)
-  await vi.waitFor(() => expect(usersIn(system, event)?.toSorted()).toEqual([two, three].toSorted()), 20_000)
-
-  pgNet.loseRequests(1)
-  await app.deleteAccount(two)
-  await sleep(500)
-  expect(usersIn(system, event)?.toSorted()).toEqual([two, three].toSorted())
-  await functions.invoke('scheduler', {})
-  await vi.waitFor(() => expect(usersIn(system, event)).toEqual([three]), 20_000)
-})
-
-test('a nudge is accepted with the secret alone, and answered with nothing', async () => {
-  const { environment, functions, nudgeUrl } = await freshSystem()
-  const secret = environment.NUDGE_SECRET ?? ''
-  const answerTo = async (headers: Record<string, string>) => {
-    const response = await fetch(nudgeUrl, { method: 'POST', headers })
-    return [response.status, await response.text()]
-  }
-  expect(await answerTo({})).toEqual([403, ''])
-  expect(await answerTo({ 'x-nudge-secret': 'wrong' })).toEqual([403, ''])
-  expect(await answerTo({ 'x-nudge-secret': secret })).toEqual([202, ''])
-  expect(functions.counts('scheduler').invocations).toBe(3)
-})
