@@ -23,8 +23,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // Tests wait for servers and leases for half of their time: three files at once keep two cores busy. All share one
     // Postgres, whose connections more of them would use up.
     maxWorkers: 3,

@@ -189,7 +189,7 @@ const statusesOf = async (event: string) =>
 const openJobs = async (event: string) =>
   (await sql('select from indexing.face_jobs where event_id = $1 and ended_at is null', [event])).length
 
-const eventually = <T>(check: () => T | Promise<T>, seconds = 45) =>
+const eventually = <T>(check: () => T | Promise<T>, seconds = 120) =>
   vi.waitFor(check, { timeout: seconds * 1000, interval: 100 })
 
 const somebody = () => ({ name: 'Somebody', photo: randomUUID() })

@@ -48,7 +48,7 @@ const failureOf = (call: Promise<unknown>): Promise<LambdaFunctionError> =>
     (error) => error,
   )
 
-const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 20_000, interval: 50 })
+const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 90_000, interval: 50 })
 
 /** Queues that only a test's own receives touch: without the functions that would take from them. */
 const without =

@@ -6,10 +6,7 @@ let stage: Stage
 beforeAll(async () => {
   stage = await openStage()
 })
-afterAll(async () => {
-  console.log(JSON.stringify([...stage.gateway.calls]), stage.rekognition.calls())
-  await stage.close()
-})
+afterAll(() => stage.close())
 
 /** The moments of a worker's pass between which the world may change. */
 const MOMENTS = [

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { describe, expect, inject, it, onTestFinished } from 'vitest'
+import { describe, expect, inject, it, onTestFinished, vi } from 'vitest'
 import { functionsOn, one, openLedger, resultOf } from '../support/ledger.ts'
 
 describe('an event of 100,000 attendees', () => {
@@ -27,9 +27,10 @@ describe('an event of 100,000 attendees', () => {
     expect((await nextPage(1000)).jobs).toHaveLength(1000)
 
     await app.deleteEvent(event)
-    expect(await absorb()).toEqual({ changes: 1, jobs: 0 })
+    // Within the timeout or not at all: on a machine that has other things to do it may take more than one try.
+    await vi.waitFor(async () => expect(await absorb()).toEqual({ changes: 1, jobs: 0 }), 150_000)
     expect(await inside.states(event)).toEqual({ erased: 100_000 })
-  })
+  }, 300_000)
 })
 
 describe('a ledger of 200,000 settled jobs', () => {
