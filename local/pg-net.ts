@@ -22,14 +22,17 @@ interface QueuedRequest {
 
 /** Sends what `net.http_post` queued, as pg_net's background worker does: after commit, side by side, without retries. */
 export async function startPgNet({ url }: PgNetOptions): Promise<PgNet> {
-  const client = new pg.Client({ connectionString: url })
-  client.on('error', () => {}) // the database has gone, and with it whoever could queue a request
-  await client.connect()
+  const listener = new pg.Client({ connectionString: url })
+  const queue = new pg.Pool({ connectionString: url, max: 1 }) // requests leave in the order of their commits
+  // The database has gone, and with it whoever could queue a request.
+  listener.on('error', () => {})
+  queue.on('error', () => {})
+  await listener.connect()
   const counts = { sent: 0, lost: 0, failed: 0 }
   let lost = 0
 
   const send = async (id: string): Promise<void> => {
-    const { rows } = await client.query<QueuedRequest>(
+    const { rows } = await queue.query<QueuedRequest>(
       'delete from net.http_request_queue where id = $1 returning url, headers, body, timeout_milliseconds',
       [id],
     )
@@ -49,13 +52,13 @@ export async function startPgNet({ url }: PgNetOptions): Promise<PgNet> {
     }
   }
 
-  client.on('notification', ({ payload = '' }) => {
+  listener.on('notification', ({ payload = '' }) => {
     send(payload).catch((error: Error) => {
       // A scheduler's run may outlast the request's time: nobody waits for its answer.
       if (error.name !== 'TimeoutError') counts.failed++
     })
   })
-  await client.query('listen pg_net')
+  await listener.query('listen pg_net')
 
   return {
     counts,
@@ -63,7 +66,7 @@ export async function startPgNet({ url }: PgNetOptions): Promise<PgNet> {
       lost = share
     },
     close: async () => {
-      await client.end()
+      await Promise.all([listener.end(), queue.end()])
     },
   }
 }

@@ -22,19 +22,21 @@ test('an event of 2,500 consenting attendees is indexed whole, with one call eac
   const users = await system.app.addAttendees(event, people(2500))
   const report = await system.functions.invoke('scheduler', {})
   expect(report).toMatchObject({ events_claimed: 1, jobs_written: 2500, messages_sent: 2500 })
-  await settled(system, event, 100)
+  await settled(system, event, 500)
   expect(await system.app.statusOf(event)).toBe('completed')
   expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
   expect(system.rekognition.calls().IndexFaces.calls).toBe(2500)
-}, 120_000)
+}, 600_000)
 
-test.each([
+// These wait for leases to run out, most of a minute each: side by side.
+test.concurrent.for([
   ['after the claim', ({ gateway }: LocalSystem) => gateway.calls.has('indexing_claim')],
   ['half-way through sending', ({ aws }: LocalSystem) => (aws.requests.get('SendMessageBatch') ?? 0) > 10],
-])(
+] as const)(
   'a scheduler is killed %s: the next run goes on, and every attendee costs one call',
-  async (_, reached) => {
-    const system = await freshSystem({ tps: 5000 })
+  { timeout: 600_000 },
+  async ([, reached], { expect, onTestFinished }) => {
+    const system = await freshSystem({ tps: 5000 }, onTestFinished)
     const event = await system.app.createEvent({ name: 'Party', startsAt: soon() })
     const users = await system.app.addAttendees(event, people(400))
 
@@ -44,7 +46,7 @@ test.each([
     )
     while (!reached(system)) await sleep(1)
     for (const container of system.functions.containers('scheduler')) container.terminate()
-    await killed
+    expect(await killed).toBe('killed')
 
     await vi.waitFor(
       async () => {
@@ -52,22 +54,26 @@ test.each([
         expect(await system.app.statusOf(event)).toBe('completed')
       },
       // A page that was being sent is handed out again when its lease has ended, after a minute.
-      { timeout: 100_000, interval: 1000 },
+      { timeout: 500_000, interval: 1000 },
     )
     expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
     expect(system.rekognition.calls().IndexFaces.calls).toBe(400)
   },
-  120_000,
 )
 
-test('a worker is killed in the middle of a batch: nobody is forgotten, and nobody is indexed twice', async () => {
-  const system = await freshSystem({
-    tps: 5000,
-    change: ({ functions, queues }) => {
-      for (const one of functions) if (one.name === 'worker') one.timeoutSeconds = 20
-      for (const queue of queues) queue.attributes.VisibilityTimeout = '1'
+test.concurrent('a worker is killed in the middle of a batch: nobody is forgotten, and nobody is indexed twice', {
+  timeout: 600_000,
+}, async ({ expect, onTestFinished }) => {
+  const system = await freshSystem(
+    {
+      tps: 5000,
+      change: ({ functions, queues }) => {
+        for (const one of functions) if (one.name === 'worker') one.timeoutSeconds = 20
+        for (const queue of queues) queue.attributes.VisibilityTimeout = '1'
+      },
     },
-  })
+    onTestFinished,
+  )
   system.rekognition.setLatency({ medianMs: 250, p99Ms: 900 })
   const event = await system.app.createEvent({ name: 'Party', startsAt: soon() })
   const users = await system.app.addAttendees(event, people(40))
@@ -81,49 +87,16 @@ test('a worker is killed in the middle of a batch: nobody is forgotten, and nobo
       expect(await system.app.statusOf(event)).toBe('completed')
     },
     // A killed worker's lease outlives every call that it may have made: its time-out and half a minute.
-    { timeout: 110_000, interval: 1000 },
+    { timeout: 500_000, interval: 1000 },
   )
   expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
-}, 180_000)
+})
 
-test.each([[-1], [10_081], ['20'], [null], [Number.NaN]])(
-  'a window of %j minutes is refused, with what is allowed',
-  async (window_minutes) => {
-    const { functions } = await freshSystem()
+test('a window that is no number from 0 to 10080 is refused, with what is allowed', async () => {
+  const { functions } = await freshSystem()
+  for (const window_minutes of [-1, 10_081, '20', null, Number.NaN]) {
     await expect(functions.invoke('scheduler', { window_minutes })).rejects.toThrow(
       'window_minutes must be a number from 0 to 10080',
     )
-  },
-)
-
-test('changes are followed through the nudge, and without it at the scheduler’s next run', async () => {
-  const system = await freshSystem({ tps: 5000 })
-  const { app, functions, pgNet } = system
-  const event = await app.createEvent({ name: 'Party', startsAt: soon() })
-  const [one = '', two = '', three = ''] = await app.addAttendees(event, people(3))
-  await functions.invoke('scheduler', {})
-  await settled(system, event)
-
-  await app.setConsent(event, one, false)
-  await vi.waitFor(() => expect(usersIn(system, event)?.toSorted()).toEqual([two, three].toSorted()), 20_000)
-
-  pgNet.loseRequests(1)
-  await app.deleteAccount(two)
-  await sleep(500)
-  expect(usersIn(system, event)?.toSorted()).toEqual([two, three].toSorted())
-  await functions.invoke('scheduler', {})
-  await vi.waitFor(() => expect(usersIn(system, event)).toEqual([three]), 20_000)
-})
-
-test('a nudge is accepted with the secret alone, and answered with nothing', async () => {
-  const { environment, functions, nudgeUrl } = await freshSystem()
-  const secret = environment.NUDGE_SECRET ?? ''
-  const answerTo = async (headers: Record<string, string>) => {
-    const response = await fetch(nudgeUrl, { method: 'POST', headers })
-    return [response.status, await response.text()]
   }
-  expect(await answerTo({})).toEqual([403, ''])
-  expect(await answerTo({ 'x-nudge-secret': 'wrong' })).toEqual([403, ''])
-  expect(await answerTo({ 'x-nudge-secret': secret })).toEqual([202, ''])
-  expect(functions.counts('scheduler').invocations).toBe(3)
 })

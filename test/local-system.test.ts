@@ -18,7 +18,7 @@ test('an event is indexed by the functions that are deployed, from the app to th
     { name: 'Three', photo: 'the face of three', consents: false },
   ])
   await functions.invoke('scheduler', { window_minutes: 20 })
-  await vi.waitFor(async () => expect(await app.statusOf(event)).toBe('completed'), { timeout: 30_000 })
+  await vi.waitFor(async () => expect(await app.statusOf(event)).toBe('completed'), { timeout: 90_000 })
   const faces = rekognition
     .collection(`memento_event_${event}`)
     ?.map(({ externalImageId }) => externalImageId)

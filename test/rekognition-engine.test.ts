@@ -28,7 +28,7 @@ beforeAll(async () => {
       index({ Image: asBytes(portrait), ExternalImageId: `person-${person}`, MaxFaces: 1 }),
     ),
   )
-}, 180_000)
+}, 600_000)
 
 afterAll(async () => {
   await rekognition.close()

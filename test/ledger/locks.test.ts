@@ -55,13 +55,24 @@ describe('a transaction of the app that is held open', () => {
 })
 
 describe('a call of ours that is held open before its commit', () => {
-  const CALLS = ['claim', 'expand', 'absorb', 'next page', 'begin', 'finish', 'bury', 'sweep'] as const
+  const CALLS = [
+    'claim',
+    'expand',
+    'absorb',
+    'next page',
+    'begin',
+    'finish',
+    'finish that settles the event',
+    'bury',
+    'sweep',
+  ] as const
 
   it.each(CALLS)('holds up no consent, photo, attendee or account of the app: %s', async (call) => {
     const { app, appSession, begin, event, inside, messages, serviceSession, users } = await sentEvent(6)
     const other = await app.event()
     const [stranger = ''] = await app.users(1)
-    const held = await begin(messages.slice(0, 3))
+    const settles = call === 'finish that settles the event'
+    const held = await begin(settles ? messages : messages.slice(0, 3))
     if (call === 'sweep') await inside.expireLeases()
     if (call === 'expand') {
       const { claim, collectionsDone } = functionsOn(await serviceSession())
@@ -80,7 +91,7 @@ describe('a call of ours that is held open before its commit', () => {
     if (call === 'begin') await ours.begin(messages.slice(3))
     if (call === 'bury') await ours.bury(messages)
     if (call === 'sweep') await ours.sweep()
-    if (call === 'finish')
+    if (call === 'finish' || settles)
       await ours.finish(
         held.token,
         held.tasks.map((task) => resultOf(task)),
@@ -99,6 +110,7 @@ describe('a call of ours that is held open before its commit', () => {
     await session.query('delete from public.event_consents where user_id = $1', [users[2]])
     await session.query('delete from auth.users where id = $1', [users[3]])
     await service.query('commit')
+    if (settles) expect(await app.status(event)).toBe('completed')
   })
 })
 

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { describe, expect, inject, it, onTestFinished } from 'vitest'
+import { describe, expect, inject, it, onTestFinished, vi } from 'vitest'
 import { functionsOn, one, openLedger, resultOf } from '../support/ledger.ts'
 
 describe('an event of 100,000 attendees', () => {
@@ -29,7 +29,7 @@ describe('an event of 100,000 attendees', () => {
     await app.deleteEvent(event)
     while ((await absorb()).more) {}
     expect(await inside.states(event)).toEqual({ erased: 100_000 })
-  })
+  }, 300_000)
 })
 
 describe('a ledger of 200,000 settled jobs', () => {

@@ -3,7 +3,7 @@ import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import {
   ChangeMessageVisibilityCommand,
-  DeleteMessageCommand,
+  DeleteMessageBatchCommand,
   type Message,
   PurgeQueueCommand,
   ReceiveMessageCommand,
@@ -16,6 +16,7 @@ import { startGateway } from '../../local/gateway/server.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import { connectDatabase } from '../../src/core/database.ts'
+import { emptyOutbox } from '../../src/scheduler/outbox.ts'
 import { schedule } from '../../src/scheduler/scheduler.ts'
 import { type WorkerParts, work } from '../../src/worker/worker.ts'
 import { postgres } from './database.ts'
@@ -75,8 +76,10 @@ export async function openStage() {
     return key
   }
 
-  const receive = async (): Promise<Message[]> => {
-    const messages: Message[] = []
+  let unread: Message[] = []
+
+  /** Whatever messages there are: those of one event, while the others stay for who asks for them, or all. */
+  const receive = async (event?: string): Promise<Message[]> => {
     for (;;) {
       const { Messages = [] } = await sqs.send(
         new ReceiveMessageCommand({
@@ -85,9 +88,12 @@ export async function openStage() {
           AttributeNames: ['All'],
         }),
       )
-      if (Messages.length === 0) return messages
-      messages.push(...Messages)
+      if (Messages.length === 0) break
+      unread.push(...Messages)
     }
+    const messages = unread.filter(({ Body = '' }) => !event || Body.includes(event))
+    unread = unread.filter((message) => !messages.includes(message))
+    return messages
   }
 
   const makeVisible = async (message: Message): Promise<void> => {
@@ -157,29 +163,51 @@ export async function openStage() {
 
     runScheduler: (using: WorkerParts = parts) => schedule(20, using, () => MINUTE),
 
+    /** Sends what is queued, and does nothing more of what a scheduler does. */
+    async emptyOutbox(): Promise<void> {
+      const queued = await sql(`select from indexing.face_jobs where state = 'queued' limit 1`)
+      if (queued.length > 0) await emptyOutbox(parts, () => false)
+    },
+
     /** Hands messages to a worker as Lambda would; those that it acknowledges are deleted, the others made visible. */
     async runWorker(messages: Message[], using: WorkerParts = parts, forMs = MINUTE) {
       const end = performance.now() + forMs
       const outcomes = await work(messages.map(asRecord), using, () => end - performance.now())
-      for (const [index, outcome] of outcomes.entries()) {
-        const message = messages[index]
-        if (!message) continue
-        if (outcome.status === 'rejected') await makeVisible(message)
-        else {
-          await sqs.send(
-            new DeleteMessageCommand({ QueueUrl: queueUrl, ReceiptHandle: message.ReceiptHandle }),
-          )
-        }
+      for (const message of messages.filter((_, index) => outcomes[index]?.status === 'rejected'))
+        await makeVisible(message)
+      const done = messages.filter((_, index) => outcomes[index]?.status === 'fulfilled')
+      for (let start = 0; start < done.length; start += 10) {
+        const Entries = done
+          .slice(start, start + 10)
+          .map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }))
+        await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries }))
       }
       return outcomes
     },
 
-    /** All leases, backoffs and waits run out. */
-    async timePasses(): Promise<void> {
-      await sql(`update indexing.face_jobs set lease_until = now() - interval '1 s' where state = 'running'`)
-      await sql('update indexing.face_jobs set sending_until = null where sending_until is not null')
-      await sql('update indexing.event_runs set collection_due = now() where collection_due > now()')
-      await sql('update indexing.face_jobs set second_look_at = now() where second_look_at > now()')
+    /** All leases, backoffs and waits run out, or those of one event. */
+    async timePasses(event?: string): Promise<void> {
+      const of = [event ?? null]
+      await sql(
+        `update indexing.face_jobs set lease_until = now() - interval '1 s'
+         where state = 'running' and ($1::uuid is null or event_id = $1)`,
+        of,
+      )
+      await sql(
+        `update indexing.face_jobs set sending_until = null
+         where sending_until is not null and ($1::uuid is null or event_id = $1)`,
+        of,
+      )
+      await sql(
+        `update indexing.event_runs set collection_due = now()
+         where collection_due > now() and ($1::uuid is null or event_id = $1)`,
+        of,
+      )
+      await sql(
+        `update indexing.face_jobs set second_look_at = now()
+         where second_look_at > now() and ($1::uuid is null or event_id = $1)`,
+        of,
+      )
     },
 
     /** Minutes go by, with schedulers and workers that live, until nothing is left to do. */
