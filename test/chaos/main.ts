@@ -1,7 +1,13 @@
 import './quiet.ts'
 import { Command, InvalidArgumentError } from 'commander'
 import type { Violation } from './invariants.ts'
-import { type Outcome, REST_BOUND_MINUTES, type SimulationOptions, simulate } from './simulation.ts'
+import {
+  type Calls,
+  type Outcome,
+  REST_BOUND_MINUTES,
+  type SimulationOptions,
+  simulate,
+} from './simulation.ts'
 import { openStage } from './stage.ts'
 
 const whole = (text: string) => {
@@ -20,6 +26,10 @@ const options = new Command('chaos')
   .option('--minutes <n>', 'of trouble, simulated', whole, 8)
   .option('--attendees <n>', 'consents of attendees at the start', whole, 200)
   .option('--events <n>', 'events at the start', whole, 5)
+  .option(
+    '--quiet',
+    'no call fails and nobody dies: only messages twice, late and in any order, and lost nudges',
+  )
   .option('--stop', 'stop at the first violation')
   .parse()
   .opts<SimulationOptions & { seeds: number; seed: number; stop?: true }>()
@@ -38,12 +48,25 @@ function tell(seed: number, { violations, history }: Outcome): void {
 const say = ({ promise, about, found }: Violation) =>
   `${promise}: ${found} (event ${about.event ?? '-'}, attendee ${about.user ?? '-'})`
 
+const percent = (part: number, whole: number) => `${((part / whole) * 100).toFixed(1)} %`
+
+/** What was spent beyond the calls that were needed, and why. */
+function sayCalls({ made, unusable, needed, idle }: Calls): string {
+  const faults = made - unusable - needed - idle
+  return (
+    `${made} IndexFaces calls: ${needed} needed, ${unusable} for unusable photos, ${faults} met a fault (+${percent(faults, needed)}), ` +
+    `${idle} for faces that were there (+${percent(idle, needed)})`
+  )
+}
+
 const stage = await openStage()
 const totals = {
   seeds: 0,
   broken: 0,
-  calls: 0,
+  made: 0,
+  unusable: 0,
   needed: 0,
+  idle: 0,
   changes: 0,
   deaths: 0,
   failedJobs: 0,
@@ -54,8 +77,7 @@ try {
     const began = performance.now()
     const outcome = await simulate(seed, stage, options)
     totals.seeds++
-    totals.calls += outcome.calls
-    totals.needed += outcome.needed
+    for (const kind of ['made', 'unusable', 'needed', 'idle'] as const) totals[kind] += outcome.calls[kind]
     totals.changes += outcome.changes
     totals.deaths += outcome.deaths
     totals.failedJobs += outcome.failedJobs
@@ -69,7 +91,7 @@ try {
       console.log(
         `seed ${seed}: kept; at rest after ${outcome.restMinutes.toFixed(1)} min, ${outcome.changes} changes, ` +
           `${outcome.deaths} deaths, ${outcome.failedJobs} failed jobs replayed, ` +
-          `${outcome.calls} IndexFaces calls for ${outcome.needed} photos (${seconds} s)`,
+          `${sayCalls(outcome.calls)}${outcome.quiet ? ', quiet' : ''} (${seconds} s)`,
       )
     }
   }
@@ -77,10 +99,10 @@ try {
   await stage.close()
 }
 
-const { seeds, broken, calls, needed, changes, deaths, failedJobs, longestRest } = totals
+const { seeds, broken, changes, deaths, failedJobs, longestRest } = totals
 console.log(
   `${seeds} seeds, ${broken} broken. ${changes} changes of the app, ${deaths} invocations killed, ${failedJobs} failed jobs replayed; ` +
-    `${calls} IndexFaces calls for ${needed} photos (+${((calls / needed - 1) * 100).toFixed(1)} %); ` +
+    `${sayCalls(totals)}; ` +
     `longest way to rest ${longestRest.toFixed(1)} of ${REST_BOUND_MINUTES} simulated minutes.`,
 )
 process.exit(broken > 0 ? 1 : 0)

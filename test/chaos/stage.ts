@@ -100,6 +100,16 @@ export async function openStage() {
       return rows[0] ?? { nudges: 0, unsettled: [] }
     },
 
+    /** How many of these messages, `[{event_id, user_id, version}]`, are not older than their jobs. */
+    async currentOf(messages: unknown): Promise<number> {
+      const { rowCount } = await sql.query(
+        `select from jsonb_to_recordset($1) as m(event_id uuid, user_id uuid, version integer)
+         join indexing.face_jobs j using (event_id, user_id) where m.version >= j.version`,
+        [JSON.stringify(messages)],
+      )
+      return rowCount ?? 0
+    },
+
     upload: async (key: string, content: string): Promise<void> => {
       await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
     },
