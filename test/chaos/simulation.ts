@@ -10,7 +10,7 @@ import { Invocation, type Surroundings } from './invocation.ts'
 import { Mail } from './mail.ts'
 import { Random } from './random.ts'
 import { MAX_RECEIVES, type Stage } from './stage.ts'
-import { changeable, Trouble } from './trouble.ts'
+import { changeable, type Forecast, type OutageName, outage, Trouble } from './trouble.ts'
 import { World, type WorldOptions } from './world.ts'
 
 export interface SimulationOptions extends Pick<WorldOptions, 'attendees' | 'events'> {
@@ -18,9 +18,20 @@ export interface SimulationOptions extends Pick<WorldOptions, 'attendees' | 'eve
   minutes: number
   /**
    * Whether all calls pass and nobody dies: messages still come twice, late and in any order, nudges are lost, and the app
-   * changes its mind. One seed in five is so without being told.
+   * changes its mind. Every fifth seed is so without being told.
    */
   quiet?: boolean
+}
+
+/** What a simulation is exposed to. */
+interface Conditions {
+  forecast: Forecast
+  /** Messages come twice, late and in batches of any size; schedulers run side by side, or not at all; nudges are lost. */
+  unruly: boolean
+  /** Whether nothing fails, so that every call and every message has to be the only one. */
+  strict: boolean
+  /** IndexFaces calls a second. */
+  indexFacesTps: number
 }
 
 /** IndexFaces calls of the workers: the first three kinds landed, the others of those made met a fault. */
@@ -61,19 +72,68 @@ const SECRET = 'not so secret a secret'
 export async function simulate(seed: number, stage: Stage, options: SimulationOptions): Promise<Outcome> {
   await stage.reset()
   await stage.putAhead(0)
+  const random = new Random(`seed ${seed}`)
+  const quiet = options.quiet ?? seed % 5 === 0
+  const conditions = {
+    forecast: quiet ? {} : changeable(random.of('trouble'), options.minutes),
+    unruly: true,
+    strict: quiet,
+    indexFacesTps: random.of('quota').pick([20, 100, 10_000]),
+  }
   try {
-    return await new Simulation(new Random(`seed ${seed}`), stage, options).run()
+    return await new Simulation(random, stage, conditions).run(options)
+  } finally {
+    pauseBy(undefined)
+  }
+}
+
+export interface OutageOptions extends Pick<WorldOptions, 'attendees' | 'events'> {
+  /** Of the outage, simulated. */
+  minutes: number
+  indexFacesTps: number
+}
+
+export interface OutageOutcome {
+  violations: Violation[]
+  attendees: number
+  /** Attendees without an outcome when the outage began, and when it ended. */
+  openBefore: number
+  openAfter: number
+  /** Simulated minutes from the end of the outage until every job and event had its end. */
+  minutes: number
+  calls: Calls
+  /** Messages of ours that came to the finalizer. */
+  deadLetters: number
+  failedJobs: number
+  /** One replay of these, if any: until every job and event had its end again, and how many failed again. */
+  replay?: { minutes: number; failedJobs: number }
+}
+
+const OUTAGE_FROM_MS = 30_000
+
+/** Has one service out for some minutes while events are being indexed, and nothing else go wrong. */
+export async function simulateOutage(
+  name: OutageName,
+  stage: Stage,
+  options: OutageOptions,
+): Promise<OutageOutcome> {
+  await stage.reset()
+  await stage.putAhead(0)
+  const { minutes, indexFacesTps } = options
+  const forecast = outage(name, OUTAGE_FROM_MS, OUTAGE_FROM_MS + minutes * MINUTE)
+  const conditions = { forecast, unruly: false, strict: false, indexFacesTps }
+  try {
+    return await new Simulation(new Random('outage'), stage, conditions).runOutage(options)
   } finally {
     pauseBy(undefined)
   }
 }
 
 class Simulation {
-  readonly #quiet: boolean
   readonly #random: Random
   readonly #stage: Stage
   readonly #clock: Clock
-  readonly #options: SimulationOptions
+  readonly #conditions: Conditions
   readonly #history: History
   readonly #trouble: Trouble
   readonly #world: World
@@ -85,25 +145,21 @@ class Simulation {
   readonly #poison: string[] = []
   #excused = new Set<string>()
   readonly #calls: Calls = { made: 0, unusable: 0, needed: 0, idle: 0 }
+  #deadLetters = 0
   #deaths = 0
   #nudges = 0
   #schedulers = 0
   #crash: unknown
 
-  constructor(random: Random, stage: Stage, options: SimulationOptions) {
+  constructor(random: Random, stage: Stage, conditions: Conditions) {
     this.#random = random
-    this.#quiet = options.quiet ?? random.of('quiet').chance(0.2)
     this.#stage = stage
     const clock = new Clock(this.#lookAround)
     this.#clock = clock
-    this.#options = options
+    this.#conditions = conditions
     const history = new History(() => clock.now())
     this.#history = history
-    this.#trouble = new Trouble(
-      random.of('trouble'),
-      clock.now(),
-      this.#quiet ? {} : changeable(random.of('trouble'), options.minutes),
-    )
+    this.#trouble = new Trouble(random.of('trouble'), clock.now(), conditions.forecast)
     this.#world = new World(random.of('world'), stage, clock, history)
     this.#around = {
       clock,
@@ -114,7 +170,7 @@ class Simulation {
         collectionPrefix: 'memento_event_',
         photoBucket: 'photos',
         workQueueUrl: stage.queueUrls.work,
-        indexFacesTps: random.of('quota').pick([20, 100, 10_000]),
+        indexFacesTps: conditions.indexFacesTps,
         maxReceives: MAX_RECEIVES,
       },
       onIndexFaces: this.#seeIndexFaces,
@@ -131,25 +187,23 @@ class Simulation {
         this.#deaths++
       },
     }
-    this.#mail = new Mail(this.#around, random.of('mail'), true)
+    this.#mail = new Mail(this.#around, random.of('mail'), conditions.unruly)
   }
 
-  async run(): Promise<Outcome> {
+  async run({ attendees, events, minutes }: SimulationOptions): Promise<Outcome> {
     pauseBy(this.#clock)
-    await this.#world.populate({ ...this.#options, meddles: !this.#quiet })
+    await this.#world.populate({ attendees, events, tame: false, meddles: !this.#conditions.strict })
     const over = () => this.#trouble.over
-    const pace = (this.#options.minutes * MINUTE) / (this.#options.attendees * 2.5)
+    const pace = (minutes * MINUTE) / (attendees * 2.5)
     this.#spawn(this.#world.live(over, pace))
     this.#spawn(this.#runSchedulers())
-    this.#spawn(this.#sendPoison())
+    this.#spawn(this.#sendPoison(minutes))
     this.#spawn(this.#replaySometimes())
 
-    await this.#pass(this.#options.minutes * MINUTE)
+    await this.#pass(minutes * MINUTE)
     this.#trouble.end()
     const restMinutes = await this.#comeToRest()
-    const failedJobs = await this.#count(
-      `select count(*)::int as n from indexing.face_jobs where state = 'failed'`,
-    )
+    const failedJobs = await this.#countJobs("state = 'failed'")
     if (this.#found.length === 0) this.#found.push(...(await violations(this.#stage, this.#world, false)))
     await this.#checkPoison()
     if (this.#found.length === 0) {
@@ -161,12 +215,58 @@ class Simulation {
     return {
       violations: this.#found,
       history: this.#history,
-      quiet: this.#quiet,
+      quiet: this.#conditions.strict,
       restMinutes,
       calls: this.#calls,
       changes: this.#world.changes,
       failedJobs,
       deaths: this.#deaths,
+    }
+  }
+
+  async runOutage({ attendees, events, minutes }: OutageOptions): Promise<OutageOutcome> {
+    pauseBy(this.#clock)
+    await this.#world.populate({ attendees, events, tame: true, meddles: false })
+    this.#spawn(this.#runSchedulers())
+    await this.#pass(OUTAGE_FROM_MS)
+    const openBefore = await this.#countJobs('ended_at is null')
+    await this.#pass(minutes * MINUTE)
+    this.#trouble.end()
+    const openAfter = await this.#countJobs('ended_at is null')
+    const toSettle = await this.#settle()
+    const failedJobs = await this.#countJobs("state = 'failed'")
+    let replay: OutageOutcome['replay']
+    if (failedJobs > 0) {
+      await this.#replay()
+      const again = await this.#settle()
+      replay = { minutes: again, failedJobs: await this.#countJobs("state = 'failed'") }
+    }
+    await this.#comeToRest()
+    this.#found.push(...(await violations(this.#stage, this.#world, true)))
+    return {
+      violations: this.#found,
+      attendees: await this.#countJobs('true'),
+      openBefore,
+      openAfter,
+      minutes: toSettle,
+      calls: this.#calls,
+      deadLetters: this.#deadLetters,
+      failedJobs,
+      ...(replay && { replay }),
+    }
+  }
+
+  /** Returns the minutes until every job and event has its end. */
+  async #settle(): Promise<number> {
+    const began = this.#clock.now()
+    for (;;) {
+      const { rows } = await this.#stage.sql.query(
+        `select from indexing.face_jobs where ended_at is null
+         union all select from indexing.event_runs where state = 'in_progress' limit 1`,
+      )
+      const minutes = (this.#clock.now() - began) / MINUTE
+      if (rows.length === 0 || minutes > REST_BOUND_MINUTES) return minutes
+      await this.#pass(1000)
     }
   }
 
@@ -211,8 +311,10 @@ class Simulation {
     }
   }
 
-  async #count(sql: string): Promise<number> {
-    const { rows } = await this.#stage.sql.query<{ n: number }>(sql)
+  async #countJobs(where: string): Promise<number> {
+    const { rows } = await this.#stage.sql.query<{ n: number }>(
+      `select count(*)::int as n from indexing.face_jobs where ${where}`,
+    )
     return rows[0]?.n ?? 0
   }
 
@@ -220,9 +322,10 @@ class Simulation {
   async #runSchedulers(): Promise<void> {
     for (let minute = 0; ; minute++) {
       const random = this.#random.of('schedule', minute)
-      const sideBySide = this.#trouble.over ? 1 : random.pick([0, 1, 1, 1, 2, 3])
+      const regular = this.#trouble.over || !this.#conditions.unruly
+      const sideBySide = regular ? 1 : random.pick([0, 1, 1, 1, 2, 3])
       for (let n = 0; n < sideBySide; n++) this.#schedule()
-      await this.#clock.sleep(this.#trouble.over ? MINUTE : random.between(20_000, MINUTE))
+      await this.#clock.sleep(regular ? MINUTE : random.between(20_000, MINUTE))
     }
   }
 
@@ -251,7 +354,7 @@ class Simulation {
     }
   }
 
-  async #sendPoison(): Promise<void> {
+  async #sendPoison(minutes: number): Promise<void> {
     const uuid = this.#random.of('nobody').uuid()
     const bodies = [
       'not json',
@@ -264,7 +367,7 @@ class Simulation {
     ]
     for (const [n, body] of bodies.entries()) {
       const random = this.#random.of('poison', n)
-      await this.#clock.sleep(random.between(0, (this.#options.minutes * MINUTE) / bodies.length))
+      await this.#clock.sleep(random.between(0, (minutes * MINUTE) / bodies.length))
       await this.#clock.during(() =>
         this.#stage.sqs.send(
           new SendMessageCommand({ QueueUrl: this.#stage.queueUrls.work, MessageBody: body }),
@@ -329,7 +432,7 @@ class Simulation {
     const held = found === 'held' && ours
     this.#calls[held ? 'idle' : 'needed']++
     const again = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${version}`)
-    if (this.#quiet && (held || again))
+    if (this.#conditions.strict && (held || again))
       this.#found.push({
         promise: 'one IndexFaces call per attendee and photo',
         about: { event, user },
@@ -340,7 +443,7 @@ class Simulation {
   #seeSent: Surroundings['onSent'] = (bodies) => {
     this.#mail.wake()
     for (const body of bodies)
-      if (this.#isAgain(body) && this.#quiet)
+      if (this.#isAgain(body) && this.#conditions.strict)
         this.#found.push({ promise: 'a message is sent once', about: aboutOf(body), found: `again ${body}` })
   }
 
@@ -354,6 +457,7 @@ class Simulation {
     if (name === 'begin')
       for (const job of (answer as { jobs: (Attendee & { action: string })[] }).jobs)
         if (job.action !== 'none') this.#world.busy.add(attendeeKey(job))
+    if (name === 'bury') this.#deadLetters += (args.letters as unknown[]).length
     if (name === 'finish')
       for (const result of args.results as Attendee[]) this.#world.busy.delete(attendeeKey(result))
     if (name !== 'claim') return

@@ -39,6 +39,8 @@ const WEATHERS = {
   away: { ...CALM, drop: 0.6, error: 0.4 },
   throttled: { ...CALM, throttle: 1 },
   denied: { ...CALM, error: 1 },
+  /** Of IndexFaces alone. */
+  forbidden: { ...CALM, error: 1 },
   gone: { ...CALM, error: 1, hang: 0.3 },
 } satisfies Record<string, Weather>
 type WeatherName = keyof typeof WEATHERS
@@ -58,13 +60,13 @@ const LATEST_MS = 35_000
 const WAYS = ['thereMs', 'backMs'] as const
 
 /** Which weather a service has until when, in ms from the beginning; afterwards it is fine. */
-type Forecast = Partial<Record<Service, { until: number; name: WeatherName }[]>>
+export type Forecast = Partial<Record<Service, { until: number; name: WeatherName }[]>>
 
-/** Of one kind: what the service is like while it is out. */
+/** What can be out, and what its service is like then. */
 export const OUTAGES = {
   database: { service: 'database', name: 'gone' },
   rekognition: { service: 'rekognition', name: 'throttled' },
-  permission: { service: 'rekognition', name: 'denied' },
+  permission: { service: 'rekognition', name: 'forbidden' },
 } as const satisfies Record<string, { service: Service; name: WeatherName }>
 export type OutageName = keyof typeof OUTAGES
 
@@ -119,7 +121,8 @@ export class Trouble {
   plan(service: Service, now: number, patienceMs: number, call: (string | number)[]): Plan {
     const random = this.#random.of(service, ...call)
     const name = this.#weatherOf(service, now)
-    const weather = this.#over ? CALM : WEATHERS[name]
+    const spared = name === 'forbidden' && !String(call[1]).startsWith('IndexFaces')
+    const weather = this.#over || spared ? CALM : WEATHERS[name]
     const plan: Plan = { thereMs: random.integer(0, 1) * 1000, backMs: random.integer(0, 1) * 1000 }
     if (name === 'fine') plan.backMs = 0
     if (random.chance(weather.slow)) plan[random.pick(WAYS)] = random.between(1_000, 9_000)
@@ -129,7 +132,7 @@ export class Trouble {
     if (random.chance(weather.drop)) plan.drop = random.pick(['before', 'after'])
     if (random.chance(weather.error)) {
       plan.error =
-        name === 'denied'
+        name === 'denied' || name === 'forbidden'
           ? { name: 'AccessDeniedException', strikes: 'before' }
           : {
               name: 'InternalServerError',
