@@ -30,7 +30,7 @@ export interface Surroundings {
     version: number
     /** `held`: the collection held the face, indexed from this photo, before it. */
     found: 'face' | 'held' | 'photo unusable'
-  }) => void
+  }) => Promise<void>
   /** Told of each database function whose transaction has been made, with its answer. */
   onDatabase: (name: string, args: Record<string, unknown>, answer: unknown) => void
   /** Told of each burial: how many of its letters were not older than their jobs, and how many jobs it ended as failed. */
@@ -229,18 +229,19 @@ export class Invocation {
       const held = stage.rekognition
         .collection(input.CollectionId)
         ?.some(({ externalImageId, imageKey }) => externalImageId === user && imageKey === photo)
-      const tell = (found: 'face' | 'held' | 'photo unusable') => {
+      const tell = async (found: 'face' | 'held' | 'photo unusable') => {
         const version = this.#versions.get(`${event}/${user}`) ?? 0
-        if (operation === 'IndexFaces' && user) onIndexed({ event, user, photo, version, found })
+        if (operation === 'IndexFaces' && user) await onIndexed({ event, user, photo, version, found })
       }
       try {
         const answer = await stage.rekognitionClient.send(command)
-        tell(held ? 'held' : 'face')
         history.note(about, `${this.name} ${operation} ${photo}${input.FaceIds?.join() ?? ''} landed`)
+        await tell(held ? 'held' : 'face')
         return answer
       } catch (failure) {
-        if (PHOTO_FAILURES.has(classify(failure).kind)) tell('photo unusable')
-        else if (error?.strikes === 'after' && isError(failure, error.name)) tell(held ? 'held' : 'face')
+        if (PHOTO_FAILURES.has(classify(failure).kind)) await tell('photo unusable')
+        else if (error?.strikes === 'after' && isError(failure, error.name))
+          await tell(held ? 'held' : 'face')
         history.note(about, `${this.name} ${operation} ${photo}: ${String(failure)}`)
         throw failure
       }

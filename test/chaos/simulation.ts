@@ -422,7 +422,7 @@ class Simulation {
     })
   }
 
-  #seeIndexed: Surroundings['onIndexed'] = ({ event, user, photo, version, found }) => {
+  #seeIndexed: Surroundings['onIndexed'] = async ({ event, user, photo, version, found }) => {
     if (found === 'photo unusable') {
       this.#calls.unusable++
       return
@@ -438,6 +438,8 @@ class Simulation {
         about: { event, user },
         found: `another for ${photo}${held ? ', whose face was there' : ''}`,
       })
+    if (!this.#trouble.over && this.#random.of('waver', event, user, photo, version).chance(0.05))
+      await this.#world.waver(event, user)
   }
 
   #seeSent: Surroundings['onSent'] = (bodies) => {

@@ -217,9 +217,9 @@ export class World {
    * What a request of the app does after its commit, about half the time: it deletes the attendee's faces from the collection
    * and indexes the photo that it knows of, if any. A late one may meet a world in which that is wanted no longer.
    */
-  async #actByItself(event: string, user: string): Promise<void> {
+  async #actByItself(event: string, user: string, acts?: boolean): Promise<void> {
     const random = this.#random.of('request', ++this.#requests)
-    if (!this.#meddles || random.chance(0.5)) return
+    if (!this.#meddles || !(acts ?? random.chance(0.5))) return
     const photo = this.#wish(event, user)
     const lateMs = random.between(0, LATEST_OWN_CALL_MS)
     const act = async () => {
@@ -316,7 +316,25 @@ export class World {
     return key
   }
 
-  async #consent(event: string, user: string, allow: boolean, openForMs = 0): Promise<void> {
+  /**
+   * Somebody takes consent back and gives it again, just when a worker has indexed them; the app deletes their face in
+   * between, and a scheduler notices before the worker has its answer.
+   */
+  async waver(event: string, user: string): Promise<void> {
+    const held = this.#events.get(event)?.held || this.#users.get(user)?.held
+    if (held || !this.#meddles || !this.#consents.has(`${event}/${user}`)) return
+    await this.#consent(event, user, false, 0, true)
+    await this.#consent(event, user, true, 0, false)
+    await this.#clock.during(() => this.#stage.sql.query('select public.indexing_absorb()'))
+  }
+
+  async #consent(
+    event: string,
+    user: string,
+    allow: boolean,
+    openForMs = 0,
+    actsByItself?: boolean,
+  ): Promise<void> {
     await this.#write(
       { event, user },
       allow ? 'consents' : 'takes consent back',
@@ -326,7 +344,7 @@ export class World {
       [event, user, allow],
       openForMs,
     )
-    await this.#actByItself(event, user)
+    await this.#actByItself(event, user, actsByItself)
   }
 
   async #setPhoto(user: string, photo: string | null, openForMs = 0): Promise<void> {
