@@ -438,7 +438,7 @@ class Simulation {
         about: { event, user },
         found: `another for ${photo}${held ? ', whose face was there' : ''}`,
       })
-    if (!this.#trouble.over && this.#random.of('waver', event, user, photo, version).chance(0.05))
+    if (!this.#trouble.over && this.#random.of('waver', event, user, photo, version).chance(0.2))
       await this.#world.waver(event, user)
   }
 
