@@ -15,7 +15,12 @@ const LEDGER = 'supabase/migrations/'
 const WORK = `${LEDGER}20261123000008_work.sql`
 const BURY = `${LEDGER}20261123000009_dead_letters.sql`
 
-/** Each breaks one promise's keeper. Texts are short, so that they outlive what else changes around them. */
+/**
+ * `npm run chaos:mutations` shows that the chaos can fail: it prints, for each of these, the first seed that found it out and the
+ * promise that it broke, as a table. `-- --only lease` runs those of that name.
+ *
+ * Each breaks one promise's keeper. Texts are short, so that they outlive what else changes around them.
+ */
 const MUTATIONS: Mutation[] = [
   {
     name: 'finish does not compare versions',

@@ -66,8 +66,9 @@ const SECRET = 'not so secret a secret'
 
 /**
  * Runs one seed: minutes of trouble, then rest, then a replay of whatever failed, and rest again. The same seed gives the same
- * weather, the same changes of the app at the same simulated times, and the same fate to the call of the same name; what
- * depends on which of two transactions comes first, such as the batches of a worker, may differ.
+ * weather, the same kinds of changes of the app at the same simulated times, and the same fate to the call of the same name; what
+ * depends on which of two transactions comes first, such as the batches of a worker and whom half of the changes are aimed at
+ * (attendees with whom a worker is busy), may differ.
  */
 export async function simulate(seed: number, stage: Stage, options: SimulationOptions): Promise<Outcome> {
   await stage.reset()
@@ -432,7 +433,7 @@ class Simulation {
     const held = found === 'held' && ours
     this.#calls[held ? 'idle' : 'needed']++
     const again = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${version}`)
-    if (this.#conditions.strict && (held || again))
+    if (this.#isStrict && (held || again))
       this.#found.push({
         promise: 'one IndexFaces call per attendee and photo',
         about: { event, user },
@@ -445,8 +446,13 @@ class Simulation {
   #seeSent: Surroundings['onSent'] = (bodies) => {
     this.#mail.wake()
     for (const body of bodies)
-      if (this.#isAgain(body) && this.#conditions.strict)
+      if (this.#isAgain(body) && this.#isStrict)
         this.#found.push({ promise: 'a message is sent once', about: aboutOf(body), found: `again ${body}` })
+  }
+
+  /** On a machine so slow that an invocation's time was up, messages and calls may be repeated. */
+  get #isStrict(): boolean {
+    return this.#conditions.strict && this.#deaths === 0
   }
 
   #isAgain(what: string): boolean {
