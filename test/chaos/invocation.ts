@@ -33,8 +33,8 @@ export interface Surroundings {
   }) => Promise<void>
   /** Told of each database function whose transaction has been made, with its answer. */
   onDatabase: (name: string, args: Record<string, unknown>, answer: unknown) => void
-  /** Told of each burial: how many of its letters were not older than their jobs, and how many jobs it ended as failed. */
-  onBury: (current: number, failed: number) => void
+  /** Told of each burial: how many of its letters were not older than their jobs, and how many jobs it changed. */
+  onBury: (current: number, changed: number) => void
   /** Told of each message's visibility that a worker sets. */
   onVisibility: (receiptHandle: string, seconds: number) => void
   /** Told of each message that SQS took. */
@@ -175,7 +175,10 @@ export class Invocation {
         const answer: unknown = body === '' ? null : JSON.parse(body)
         this.#note(name, args, answer)
         onDatabase(name, args, answer)
-        if (name === 'bury') onBury(current, (answer as { failed: number }).failed)
+        if (name === 'bury') {
+          const { failed, requeued } = answer as { failed: number; requeued: number }
+          onBury(current, failed + requeued)
+        }
       }
       if (error) return unavailable()
       const { status, headers } = response

@@ -9,7 +9,7 @@ import { unrest, type Violation, violations } from './invariants.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
 import { Mail } from './mail.ts'
 import { Random } from './random.ts'
-import { MAX_RECEIVES, type Stage } from './stage.ts'
+import type { Stage } from './stage.ts'
 import { changeable, type Forecast, type OutageName, outage, Trouble } from './trouble.ts'
 import { World, type WorldOptions } from './world.ts'
 
@@ -32,6 +32,8 @@ interface Conditions {
   strict: boolean
   /** IndexFaces calls a second. */
   indexFacesTps: number
+  /** Of a message, until it is a dead letter. */
+  maxReceives: number
 }
 
 /** IndexFaces calls of the workers: the first three kinds landed, the others of those made met a fault. */
@@ -71,8 +73,6 @@ const SECRET = 'not so secret a secret'
  * (attendees with whom a worker is busy), may differ.
  */
 export async function simulate(seed: number, stage: Stage, options: SimulationOptions): Promise<Outcome> {
-  await stage.reset()
-  await stage.putAhead(0)
   const random = new Random(`seed ${seed}`)
   const quiet = options.quiet ?? seed % 5 === 0
   const conditions = {
@@ -80,7 +80,10 @@ export async function simulate(seed: number, stage: Stage, options: SimulationOp
     unruly: true,
     strict: quiet,
     indexFacesTps: random.of('quota').pick([20, 100, 10_000]),
+    maxReceives: random.of('receives').pick([2, 3, 5]),
   }
+  await stage.reset(conditions.maxReceives)
+  await stage.putAhead(0)
   try {
     return await new Simulation(random, stage, conditions).run(options)
   } finally {
@@ -111,6 +114,7 @@ export interface OutageOutcome {
 }
 
 const OUTAGE_FROM_MS = 30_000
+const DEPLOYED_MAX_RECEIVES = 5 // as in serverless.yml
 
 /** Has one service out for some minutes while events are being indexed, and nothing else go wrong. */
 export async function simulateOutage(
@@ -118,11 +122,17 @@ export async function simulateOutage(
   stage: Stage,
   options: OutageOptions,
 ): Promise<OutageOutcome> {
-  await stage.reset()
+  await stage.reset(DEPLOYED_MAX_RECEIVES)
   await stage.putAhead(0)
   const { minutes, indexFacesTps } = options
   const forecast = outage(name, OUTAGE_FROM_MS, OUTAGE_FROM_MS + minutes * MINUTE)
-  const conditions = { forecast, unruly: false, strict: false, indexFacesTps }
+  const conditions = {
+    forecast,
+    unruly: false,
+    strict: false,
+    indexFacesTps,
+    maxReceives: DEPLOYED_MAX_RECEIVES,
+  }
   try {
     return await new Simulation(new Random('outage'), stage, conditions).runOutage(options)
   } finally {
@@ -172,14 +182,14 @@ class Simulation {
         photoBucket: 'photos',
         workQueueUrl: stage.queueUrls.work,
         indexFacesTps: conditions.indexFacesTps,
-        maxReceives: MAX_RECEIVES,
+        maxReceives: conditions.maxReceives,
       },
       onIndexFaces: this.#seeIndexFaces,
       onDatabase: this.#seeDatabase,
-      onBury: (current, failed) => {
-        if (failed <= current) return
+      onBury: (current, changed) => {
+        if (changed <= current) return
         const promise = 'a dead letter older than its job changes nothing'
-        this.#found.push({ promise, about: {}, found: `${failed} jobs failed for ${current} letters` })
+        this.#found.push({ promise, about: {}, found: `${changed} jobs changed for ${current} letters` })
       },
       onVisibility: (handle, seconds) => this.#mail.setVisibility(handle, seconds),
       onIndexed: this.#seeIndexed,
