@@ -36,12 +36,12 @@ const LATEST_OWN_CALL_MS = 0
 
 /** The kinds of photos that profiles have, and whether there is a face in them that can be indexed. */
 const PHOTOS = {
-  face: { weight: 82, usable: true },
+  face: { weight: 76, usable: true },
   group: { weight: 4, usable: true },
   'no-face': { weight: 2, usable: false },
   blurred: { weight: 2, usable: false },
   'not-an-image': { weight: 2, usable: false },
-  missing: { weight: 2, usable: false },
+  missing: { weight: 8, usable: false },
   url: { weight: 2, usable: false },
   none: { weight: 3, usable: false },
   empty: { weight: 1, usable: false },
