@@ -170,7 +170,7 @@ class Simulation {
     this.#conditions = conditions
     const history = new History(() => clock.now())
     this.#history = history
-    this.#trouble = new Trouble(random.of('trouble'), clock.now(), conditions.forecast)
+    this.#trouble = new Trouble(random.of('trouble'), conditions.forecast)
     this.#world = new World(random.of('world'), stage, clock, history)
     this.#around = {
       clock,
@@ -204,6 +204,7 @@ class Simulation {
   async run({ attendees, events, minutes }: SimulationOptions): Promise<Outcome> {
     pauseBy(this.#clock)
     await this.#world.populate({ attendees, events, tame: false, meddles: !this.#conditions.strict })
+    this.#trouble.begin(this.#clock.now())
     const over = () => this.#trouble.over
     const pace = (minutes * MINUTE) / (attendees * 2.5)
     this.#spawn(this.#world.live(over, pace))
@@ -238,6 +239,7 @@ class Simulation {
   async runOutage({ attendees, events, minutes }: OutageOptions): Promise<OutageOutcome> {
     pauseBy(this.#clock)
     await this.#world.populate({ attendees, events, tame: true, meddles: false })
+    this.#trouble.begin(this.#clock.now())
     this.#spawn(this.#runSchedulers())
     await this.#pass(OUTAGE_FROM_MS)
     const openBefore = await this.#countJobs('ended_at is null')

@@ -98,14 +98,18 @@ export function outage(name: OutageName, fromMs: number, untilMs: number): Forec
 /** The weather of each service over the simulated time, and what it does to each call. */
 export class Trouble {
   readonly #random: Random
-  readonly #began: number
   readonly #forecast: Forecast
+  #began = Number.POSITIVE_INFINITY
   #over = false
 
-  constructor(random: Random, began: number, forecast: Forecast) {
+  constructor(random: Random, forecast: Forecast) {
     this.#random = random
-    this.#began = began
     this.#forecast = forecast
+  }
+
+  /** From now on the weather is as forecast; until now it was fine. */
+  begin(now: number): void {
+    this.#began = now
   }
 
   get over(): boolean {
@@ -150,6 +154,7 @@ export class Trouble {
 
   #weatherOf(service: Service, now: number): WeatherName {
     const past = now - this.#began
+    if (past < 0) return 'fine'
     return this.#forecast[service]?.find(({ until }) => past < until)?.name ?? 'fine'
   }
 }
