@@ -32,7 +32,7 @@ export interface WorldOptions {
 const COLLECTION_PREFIX = 'memento_event_'
 
 /** How late the app's own calls of Rekognition may land, in ms after the commit of the request that makes them. */
-const LATEST_OWN_CALL_MS = 0
+const LATEST_OWN_CALL_MS = 20_000
 
 /** The kinds of photos that profiles have, and whether there is a face in them that can be indexed. */
 const PHOTOS = {
