@@ -22,7 +22,7 @@ function explainDatabase(error: DatabaseError, { supabaseUrl, name }: System): O
   const say = (what: string) => new OperatorError(EXIT.unreachable, what, { cause: error })
   if (error.code === '')
     return say(
-      `No answer from ${supabaseUrl}. Is SUPABASE_URL right, is the network there, does ${name} run? (${error.message})`,
+      `No answer from ${supabaseUrl}. Is SUPABASE_URL right, is the network there, is the project running? (${error.message})`,
     )
   if (/^(401|403|42501|PGRST30\d)$/.test(error.code))
     return say(

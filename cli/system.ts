@@ -71,10 +71,13 @@ function named(name: string, environment: Environment): System {
 }
 
 function common(environment: Environment, usualParameter?: string) {
+  const supabaseUrl = required('SUPABASE_URL', environment)
+  if (!/^https?:\/\/\S+$/.test(supabaseUrl) || !URL.canParse(supabaseUrl))
+    throw new OperatorError(EXIT.notDone, 'SUPABASE_URL is not a URL such as https://abcdefgh.supabase.co')
   const tps = Number(environment.INDEX_FACES_TPS ?? 5) // as the functions' own default
   if (!(tps > 0)) throw new OperatorError(EXIT.notDone, 'INDEX_FACES_TPS is not a number of calls a second')
   return {
-    supabaseUrl: required('SUPABASE_URL', environment),
+    supabaseUrl,
     indexFacesTps: tps,
     environment,
     serviceRoleKey: async () => {

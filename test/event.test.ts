@@ -92,6 +92,36 @@ test.concurrent('a worker is killed in the middle of a batch: nobody is forgotte
   expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
 })
 
+test('a worker is killed by its time-out with a batch half done: the whole batch comes back, nobody is indexed twice', async () => {
+  const system = await freshSystem({
+    tps: 5000,
+    change: ({ functions, queues }) => {
+      for (const one of functions) if (one.name === 'worker') one.timeoutSeconds = 20
+      for (const queue of queues) queue.attributes.VisibilityTimeout = '25'
+    },
+  })
+  const { app, functions, gateway, rekognition } = system
+  const event = await app.createEvent({ name: 'Party', startsAt: soon() })
+  const users = await app.addAttendees(event, people(10))
+  // All have been indexed, and nobody takes the worker's word for it until its time is up.
+  gateway.setFaults((request) => (request.function === 'indexing_finish' ? { delayMs: 60_000 } : undefined))
+  await functions.invoke('scheduler', {})
+  await vi.waitFor(() => expect(functions.counts('worker').timeouts).toBeGreaterThan(0), 60_000)
+  expect(rekognition.calls().IndexFaces.calls).toBe(10)
+  expect(await app.statusOf(event)).toBe('in_progress')
+  gateway.setFaults(undefined)
+
+  await vi.waitFor(
+    async () => {
+      await functions.invoke('scheduler', {})
+      expect(await app.statusOf(event)).toBe('completed')
+    },
+    // A lost worker's lease outlives every call that it may have made: its time-out and half a minute.
+    { timeout: 110_000, interval: 1000 },
+  )
+  expect(usersIn(system, event)?.toSorted()).toEqual(users.toSorted())
+}, 240_000)
+
 test('a window that is no number from 0 to 10080 is refused, with what is allowed', async () => {
   const { functions } = await freshSystem()
   for (const window_minutes of [-1, 10_081, '20', null, Number.NaN]) {

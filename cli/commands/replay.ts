@@ -43,7 +43,7 @@ export async function replay(session: Session, options: ReplayOptions): Promise<
     terminal.write(`\nLeft running. To follow it again: npx event-indexer status${system.option} --watch\n`)
     return EXIT.interrupted
   }
-  return conclude(before, seen ?? [], session) ?? heldCode
+  return conclude(before, seen ?? [], begun.begun ? ' again' : '', session) ?? heldCode
 }
 
 function announce({ jobs, begun, events, held }: Replay): string {
@@ -75,10 +75,11 @@ async function send(ledger: Ledger, { system }: Session): Promise<string> {
   }
 }
 
-/** Says how it ended; returns the exit code of a failure. */
+/** Says how it ended, `again` where something was replayed; returns the exit code of a failure. */
 function conclude(
   before: EventStatus[],
   ended: EventStatus[],
+  again: ' again' | '',
   { system, terminal }: Session,
 ): ExitCode | null {
   const { failedAgain, stillFailed } = outcomeOf(before, ended)
@@ -87,12 +88,12 @@ function conclude(
   const rest =
     stillFailed > 0 ? ` Still failed, for they were not replayed: ${amount(stillFailed, 'attendee')}.` : ''
   if (failedAgain > 0) {
-    const text = `Failed again: ${amount(failedAgain, 'attendee')}.`
+    const text = `Failed${again}: ${amount(failedAgain, 'attendee')}.`
     terminal.write(
       `\n${terminal.paint('red', text)} Why: npx event-indexer status${system.option}${why}${rest}\n`,
     )
     return EXIT.failed
   }
-  terminal.write(`\n${terminal.paint('green', 'Done: nobody has failed again.')}${rest}\n`)
+  terminal.write(`\n${terminal.paint('green', `Done: nobody has failed${again}.`)}${rest}\n`)
   return null
 }

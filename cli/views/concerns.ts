@@ -66,5 +66,5 @@ function whyUnclaimed({ active, starts_at, status }: UnclaimedEvent, now: Date):
   if (!active) return `${start} and is not active: nobody is indexed.`
   if (status !== 'pending')
     return `${start}, and its indexing_status is ${status}: only pending events are claimed.`
-  return `${start} and is not claimed: does the scheduler run? Its log says more.`
+  return `${start} and is not claimed yet. The scheduler comes every minute: if this stays, its log says why.`
 }

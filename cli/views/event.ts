@@ -39,7 +39,8 @@ function viewFacts(event: EventStatus, { terminal, now }: View): string {
   return [
     fact('Starts', start),
     fact('Status', [status, readyOf(event, now)].filter(Boolean).join(', ')),
-    fact('Indexed', `${figure(indexed).padEnd(9)}${barOf(event, terminal)}`),
+    fact('Done', barOf(event, terminal)),
+    fact('Indexed', figure(indexed)),
     fact('Skipped', figure(skipped)),
     fact('Failed', failed > 0 ? paint('red', figure(failed)) : '0'),
     fact('Erased', figure(erased)),
@@ -55,7 +56,7 @@ function barOf(event: ClaimedEvent, { paint }: Terminal): string {
   const { indexed, skipped, failed, erased } = event.attendees
   const ended = indexed + skipped + failed + erased
   const all = ended + openOf(event)
-  if (all === 0) return ''
+  if (all === 0) return 'nobody to index so far'
   const filled = Math.floor((ended / all) * BAR)
   const bar = paint('green', '█'.repeat(filled)) + paint('dim', '░'.repeat(BAR - filled))
   return `${bar} ${Math.floor((ended / all) * 100)} %`

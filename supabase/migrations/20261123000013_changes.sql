@@ -257,7 +257,8 @@ begin
   end loop;
 
   with concerned as (
-    select c.event_id, c.user_id, false as of_photo
+    select c.event_id, c.user_id,
+      c.user_id in (select p.user_id from unnest(taken) p where p.event_id is null) as of_photo
     from unnest(taken) c where c.event_id is not null and c.user_id is not null
     union all
     -- A profile: whoever consents to a claimed event has a job there, with a photo or without …

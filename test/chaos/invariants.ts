@@ -17,6 +17,8 @@ export async function unrest(stage: Stage): Promise<string[]> {
   const { rows } = await stage.sql.query<{ what: string }>(`
     select 'job ' || state || ' of ' || event_id || '/' || user_id as what
     from indexing.face_jobs where ended_at is null
+    union all select 'second look at ' || event_id || '/' || user_id
+      from indexing.face_jobs where second_look_at is not null
     union all select 'change of ' || coalesce(event_id::text, '') || '/' || coalesce(user_id::text, '') from indexing.changes
     union all select 'run in progress of ' || event_id from indexing.event_runs where state = 'in_progress'
     union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs

@@ -4,6 +4,8 @@ import {
   type SendMessageBatchCommand,
   type SendMessageBatchCommandOutput,
 } from '@aws-sdk/client-sqs'
+import { isError } from '../../src/core/collection.ts'
+import { classify, type FailureKind } from '../../src/worker/failure.ts'
 import type { WorkerParts } from '../../src/worker/worker.ts'
 import type { Clock } from './clock.ts'
 import type { History } from './history.ts'
@@ -20,15 +22,29 @@ export interface Surroundings {
   settings: WorkerParts['settings']
   /** Told of each IndexFaces call before it is sent, and when the worker asked (`begin`) what to do. */
   onIndexFaces: (call: { event: string; user: string; photo: string; begunAt: number; by: string }) => void
+  /** Told of each that landed and was not refused. */
+  onIndexed: (call: {
+    event: string
+    user: string
+    photo: string
+    version: number
+    /** `held`: the collection held the face, indexed from this photo, before it. */
+    found: 'face' | 'held' | 'photo unusable'
+  }) => Promise<void>
   /** Told of each database function whose transaction has been made, with its answer. */
   onDatabase: (name: string, args: Record<string, unknown>, answer: unknown) => void
+  /** Told of each burial: how many of its letters were not older than their jobs, and how many jobs it changed. */
+  onBury: (current: number, changed: number) => void
   /** Told of each message's visibility that a worker sets. */
   onVisibility: (receiptHandle: string, seconds: number) => void
-  onSent: () => void
+  /** Told of each message that SQS took. */
+  onSent: (bodies: string[]) => void
   onDeath: () => void
 }
 
 const PATIENCE_MS: Record<Service, number> = { database: 10_000, rekognition: 10_000, sqs: 5_000 }
+
+const PHOTO_FAILURES: ReadonlySet<FailureKind> = new Set(['photo_unreadable', 'photo_unusable'])
 
 export class Died extends Error {
   override name = 'Died'
@@ -50,6 +66,7 @@ export class Invocation {
   #dead = false
   #die: (error: Died) => void = () => {}
   #begunAt = 0
+  readonly #versions = new Map<string, number>() // of the jobs that it was given, by `event/user`
 
   constructor(name: string, around: Surroundings, timeoutSeconds: number) {
     this.name = name
@@ -140,7 +157,7 @@ export class Invocation {
 
   /** Stands for `fetch`: the request of a database function. */
   readonly fetch: Fetch = (url, init) => {
-    const { stage, onDatabase, clock } = this.#around
+    const { stage, onDatabase, onBury, clock } = this.#around
     const name = url.replace(/^.*\/indexing_/, '')
     const args = JSON.parse(String(init?.body)) as Record<string, unknown>
     let askedAt = 0
@@ -148,6 +165,7 @@ export class Invocation {
       const unavailable = () => new Response('{"message": "upstream is away"}', { status: 503 })
       if (error?.strikes === 'before') return unavailable()
       askedAt = clock.now()
+      const current = name === 'bury' ? await stage.currentOf(args.letters) : 0
       const response = await fetch(`${stage.gateway.url}/rest/v1/rpc/indexing_${name}`, {
         ...init,
         signal: null,
@@ -157,6 +175,10 @@ export class Invocation {
         const answer: unknown = body === '' ? null : JSON.parse(body)
         this.#note(name, args, answer)
         onDatabase(name, args, answer)
+        if (name === 'bury') {
+          const { failed, requeued } = answer as { failed: number; requeued: number }
+          onBury(current, failed + requeued)
+        }
       }
       if (error) return unavailable()
       const { status, headers } = response
@@ -178,6 +200,9 @@ export class Invocation {
       )
     }
     const list = (value: unknown) => (Array.isArray(value) ? value : []) as Record<string, unknown>[]
+    if (name === 'begin')
+      for (const { event_id, user_id, version } of list((answer as { jobs?: unknown }).jobs))
+        this.#versions.set(`${event_id}/${user_id}`, Number(version))
     if (name === 'begin' || name === 'next_page')
       for (const job of list((answer as { jobs?: unknown }).jobs)) say(job)
     if (name === 'finish') for (const item of [...list(args.results), ...list(answer)]) say(item)
@@ -187,7 +212,7 @@ export class Invocation {
   }
 
   #sendToRekognition = (command: Parameters<RekognitionClient['send']>[0]) => {
-    const { stage, history, onIndexFaces, settings } = this.#around
+    const { stage, history, onIndexFaces, onIndexed, settings } = this.#around
     const operation = command.constructor.name.replace(/Command$/, '')
     const input = command.input as {
       CollectionId: string
@@ -204,11 +229,22 @@ export class Invocation {
     const key = [operation, event, user ?? input.FaceIds?.join() ?? ''].join(' ')
     return this.#call('rekognition', key, async ({ error }) => {
       if (error) stage.failNext(operation, input, error)
+      const held = stage.rekognition
+        .collection(input.CollectionId)
+        ?.some(({ externalImageId, imageKey }) => externalImageId === user && imageKey === photo)
+      const tell = async (found: 'face' | 'held' | 'photo unusable') => {
+        const version = this.#versions.get(`${event}/${user}`) ?? 0
+        if (operation === 'IndexFaces' && user) await onIndexed({ event, user, photo, version, found })
+      }
       try {
         const answer = await stage.rekognitionClient.send(command)
         history.note(about, `${this.name} ${operation} ${photo}${input.FaceIds?.join() ?? ''} landed`)
+        await tell(held ? 'held' : 'face')
         return answer
       } catch (failure) {
+        if (PHOTO_FAILURES.has(classify(failure).kind)) await tell('photo unusable')
+        else if (error?.strikes === 'after' && isError(failure, error.name))
+          await tell(held ? 'held' : 'face')
         history.note(about, `${this.name} ${operation} ${photo}: ${String(failure)}`)
         throw failure
       }
@@ -239,7 +275,7 @@ export class Invocation {
         if (taken.length > 0) {
           command.input.Entries = taken
           await stage.sqs.send(command)
-          onSent()
+          onSent(taken.map(({ MessageBody = '' }) => MessageBody))
         }
         return {
           Failed: refused.map(({ Id }) => ({

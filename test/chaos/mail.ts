@@ -13,6 +13,7 @@ import type { Random } from './random.ts'
 const VISIBILITY_MS = 360_000 // as in serverless.yml
 const DEAD_LETTER_VISIBILITY_MS = 90_000
 const WORKERS = 8
+const LARGEST_BATCH = 10
 const WORKER_SECONDS = 60
 const FINALIZER_SECONDS = 15
 
@@ -23,6 +24,7 @@ const FINALIZER_SECONDS = 15
 export class Mail {
   readonly #around: Surroundings
   readonly #random: Random
+  readonly #unruly: boolean
   readonly #visibleAt = new Map<string, number>() // by receipt handle
   #ready: Message[] = []
   #running = 0
@@ -33,9 +35,15 @@ export class Mail {
   /** Messages that were received and have not been deleted, here or by whoever has them. */
   #held = 0
 
-  constructor(around: Surroundings, random: Random) {
+  /** @param unruly whether messages come twice, late, and in batches of any size while there is trouble */
+  constructor(around: Surroundings, random: Random, unruly: boolean) {
     this.#around = around
     this.#random = random
+    this.#unruly = unruly
+  }
+
+  get #isUnruly(): boolean {
+    return this.#unruly && !this.#around.trouble.over
   }
 
   get idle(): boolean {
@@ -86,14 +94,14 @@ export class Mail {
   }
 
   async #deliver(message: Message): Promise<void> {
-    const { clock, trouble } = this.#around
+    const { clock } = this.#around
     this.#visibleAt.set(message.ReceiptHandle ?? '', clock.now() + VISIBILITY_MS)
     const random = this.#random.of(
       'message',
       message.Body ?? '',
       message.Attributes?.ApproximateReceiveCount ?? '',
     )
-    if (!trouble.over) {
+    if (this.#isUnruly) {
       if (random.chance(0.08)) {
         this.#held++
         this.#deliverAfter(random.between(0, 45_000), message)
@@ -123,7 +131,7 @@ export class Mail {
     this.#ready = this.#random.of('order', this.#batches).shuffle(sorted)
     while (this.#ready.length > 0 && this.#running < WORKERS) {
       const number = ++this.#batches
-      const size = this.#random.of('size', number).pick([1, 2, 3, 5, 10])
+      const size = this.#unruly ? this.#random.of('size', number).pick([1, 2, 3, 5, 10]) : LARGEST_BATCH
       this.#work(number, this.#ready.splice(0, size))
     }
   }
@@ -137,7 +145,7 @@ export class Mail {
     this.#running--
     this.#dispatchSoon()
     for (const [index, message] of messages.entries()) {
-      const forgotten = !this.#around.trouble.over && this.#random.of('delete', number, index).chance(0.02)
+      const forgotten = this.#isUnruly && this.#random.of('delete', number, index).chance(0.02)
       if (outcomes[index]?.status === 'fulfilled' && !forgotten) this.#delete('work', message)
       else this.#comeAgain('work', message)
     }

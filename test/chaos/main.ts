@@ -1,8 +1,9 @@
 import './quiet.ts'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Violation } from './invariants.ts'
-import { type Outcome, REST_BOUND_MINUTES, type SimulationOptions, simulate } from './simulation.ts'
-import { openStage } from './stage.ts'
+import { type Calls, type Outcome, REST_BOUND_MINUTES, simulate, simulateOutage } from './simulation.ts'
+import { openStage, type Stage } from './stage.ts'
+import { OUTAGES, type OutageName } from './trouble.ts'
 
 const whole = (text: string) => {
   const value = Number(text)
@@ -11,18 +12,41 @@ const whole = (text: string) => {
   return value
 }
 
+interface Options {
+  seeds: number
+  seed: number
+  minutes?: number
+  attendees: number
+  events: number
+  quiet?: true
+  stop?: true
+  outage?: OutageName
+  tps: number
+}
+
 const options = new Command('chaos')
   .description(
     'Runs the whole system through seeded trouble, lets it come to rest, and checks its promises from outside.',
   )
   .option('--seeds <n>', 'how many seeds', whole, 20)
   .option('--seed <n>', 'the first of them', whole, 1)
-  .option('--minutes <n>', 'of trouble, simulated', whole, 8)
+  .option('--minutes <n>', 'of trouble, simulated (8)', whole)
   .option('--attendees <n>', 'consents of attendees at the start', whole, 200)
   .option('--events <n>', 'events at the start', whole, 5)
+  .option(
+    '--quiet',
+    'no call fails and nobody dies: only messages twice, late and in any order, and lost nudges',
+  )
+  .addOption(
+    new Option(
+      '--outage <what>',
+      'instead: one thing is out for --minutes (2) while events are being indexed',
+    ).choices(Object.keys(OUTAGES)),
+  )
+  .option('--tps <n>', 'IndexFaces calls a second that the account allows, with --outage', whole, 5)
   .option('--stop', 'stop at the first violation')
   .parse()
-  .opts<SimulationOptions & { seeds: number; seed: number; stop?: true }>()
+  .opts<Options>()
 
 const SHOWN = 3
 
@@ -38,24 +62,36 @@ function tell(seed: number, { violations, history }: Outcome): void {
 const say = ({ promise, about, found }: Violation) =>
   `${promise}: ${found} (event ${about.event ?? '-'}, attendee ${about.user ?? '-'})`
 
-const stage = await openStage()
-const totals = {
-  seeds: 0,
-  broken: 0,
-  calls: 0,
-  needed: 0,
-  changes: 0,
-  deaths: 0,
-  failedJobs: 0,
-  longestRest: 0,
+const percent = (part: number, whole: number) => `${((part / whole) * 100).toFixed(1)} %`
+
+/** What was spent beyond the calls that were needed, and why. */
+function sayCalls({ made, unusable, needed, idle }: Calls): string {
+  const faults = made - unusable - needed - idle
+  return (
+    `${made} IndexFaces calls: ${needed} needed, ${unusable} for unusable photos, ${faults} met a fault (+${percent(faults, needed)}), ` +
+    `${idle} for faces that were there (+${percent(idle, needed)})`
+  )
 }
-try {
+
+/** Runs the seeds; returns how many broke a promise. */
+async function runSeeds(stage: Stage): Promise<number> {
+  const totals = {
+    seeds: 0,
+    broken: 0,
+    made: 0,
+    unusable: 0,
+    needed: 0,
+    idle: 0,
+    changes: 0,
+    deaths: 0,
+    failedJobs: 0,
+    longestRest: 0,
+  }
   for (let seed = options.seed; seed < options.seed + options.seeds; seed++) {
     const began = performance.now()
-    const outcome = await simulate(seed, stage, options)
+    const outcome = await simulate(seed, stage, { ...options, minutes: options.minutes ?? 8 })
     totals.seeds++
-    totals.calls += outcome.calls
-    totals.needed += outcome.needed
+    for (const kind of ['made', 'unusable', 'needed', 'idle'] as const) totals[kind] += outcome.calls[kind]
     totals.changes += outcome.changes
     totals.deaths += outcome.deaths
     totals.failedJobs += outcome.failedJobs
@@ -69,18 +105,46 @@ try {
       console.log(
         `seed ${seed}: kept; at rest after ${outcome.restMinutes.toFixed(1)} min, ${outcome.changes} changes, ` +
           `${outcome.deaths} deaths, ${outcome.failedJobs} failed jobs replayed, ` +
-          `${outcome.calls} IndexFaces calls for ${outcome.needed} photos (${seconds} s)`,
+          `${sayCalls(outcome.calls)}${outcome.quiet ? ', quiet' : ''} (${seconds} s)`,
       )
     }
   }
+
+  const { seeds, broken, changes, deaths, failedJobs, longestRest } = totals
+  console.log(
+    `${seeds} seeds, ${broken} broken. ${changes} changes of the app, ${deaths} invocations killed, ${failedJobs} failed jobs replayed; ` +
+      `${sayCalls(totals)}; ` +
+      `longest way to rest ${longestRest.toFixed(1)} of ${REST_BOUND_MINUTES} simulated minutes.`,
+  )
+  return broken
+}
+
+/** Has something be out and tells of the way back; returns how many promises were found broken. */
+async function runOutage(name: OutageName, stage: Stage): Promise<number> {
+  const { attendees, events, minutes = 2, tps } = options
+  const outcome = await simulateOutage(name, stage, { attendees, events, minutes, indexFacesTps: tps })
+  const { openBefore, openAfter, calls, deadLetters, failedJobs, replay, violations } = outcome
+  const lines = [
+    `${name} out for ${minutes} min, at ${tps} IndexFaces calls a second, simulated; ${outcome.attendees} attendees of ${events} events:`,
+    `  without an outcome when it began ${openBefore}, when it ended ${openAfter}: ${(openAfter / tps / 60).toFixed(1)} min of calls at least`,
+    `  everything has an end ${outcome.minutes.toFixed(1)} min after it was over, ${failedJobs} attendees as failed`,
+    ...(replay
+      ? [
+          `  one replay: everything has an end after ${replay.minutes.toFixed(1)} min, ${replay.failedJobs} failed again`,
+        ]
+      : []),
+    `  ${deadLetters} dead letters; ${sayCalls(calls)}`,
+    ...violations.map((violation) => `  BROKEN: ${say(violation)}`),
+  ]
+  console.log(lines.join('\n'))
+  return violations.length
+}
+
+const stage = await openStage()
+let broken: number
+try {
+  broken = options.outage ? await runOutage(options.outage, stage) : await runSeeds(stage)
 } finally {
   await stage.close()
 }
-
-const { seeds, broken, calls, needed, changes, deaths, failedJobs, longestRest } = totals
-console.log(
-  `${seeds} seeds, ${broken} broken. ${changes} changes of the app, ${deaths} invocations killed, ${failedJobs} failed jobs replayed; ` +
-    `${calls} IndexFaces calls for ${needed} photos (+${((calls / needed - 1) * 100).toFixed(1)} %); ` +
-    `longest way to rest ${longestRest.toFixed(1)} of ${REST_BOUND_MINUTES} simulated minutes.`,
-)
 process.exit(broken > 0 ? 1 : 0)

@@ -1,5 +1,6 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import type { LambdaFunctionURLEvent } from 'aws-lambda'
+import { type Attendee, attendeeKey, readMessage } from '../../src/core/message.ts'
 import { answerNudge } from '../../src/scheduler/nudge.ts'
 import { DEFAULT_WINDOW_MINUTES, schedule } from '../../src/scheduler/scheduler.ts'
 import { Clock, pauseBy } from './clock.ts'
@@ -8,23 +9,51 @@ import { unrest, type Violation, violations } from './invariants.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
 import { Mail } from './mail.ts'
 import { Random } from './random.ts'
-import { MAX_RECEIVES, type Stage } from './stage.ts'
-import { Trouble } from './trouble.ts'
+import type { Stage } from './stage.ts'
+import { changeable, type Forecast, type OutageName, outage, Trouble } from './trouble.ts'
 import { World, type WorldOptions } from './world.ts'
 
-export interface SimulationOptions extends WorldOptions {
+export interface SimulationOptions extends Pick<WorldOptions, 'attendees' | 'events'> {
   /** Of trouble, simulated. */
   minutes: number
+  /**
+   * Whether all calls pass and nobody dies: messages still come twice, late and in any order, nudges are lost, and the app
+   * changes its mind. Every fifth seed is so without being told.
+   */
+  quiet?: boolean
+}
+
+/** What a simulation is exposed to. */
+interface Conditions {
+  forecast: Forecast
+  /** Messages come twice, late and in batches of any size; schedulers run side by side, or not at all; nudges are lost. */
+  unruly: boolean
+  /** Whether nothing fails, so that every call and every message has to be the only one. */
+  strict: boolean
+  /** IndexFaces calls a second. */
+  indexFacesTps: number
+  /** Of a message, until it is a dead letter. */
+  maxReceives: number
+}
+
+/** IndexFaces calls of the workers: the first three kinds landed, the others of those made met a fault. */
+export interface Calls {
+  made: number
+  /** The photo was not there, or of a kind that Rekognition can't take. */
+  unusable: number
+  /** The collection did not hold the face, indexed from that photo by us. */
+  needed: number
+  /** It did already: an answer was lost, or a worker. */
+  idle: number
 }
 
 export interface Outcome {
   violations: Violation[]
   history: History
+  quiet: boolean
   /** Simulated minutes from the end of the trouble to rest. */
   restMinutes: number
-  /** IndexFaces calls, and how many different photos of attendees they were for. */
-  calls: number
-  needed: number
+  calls: Calls
   changes: number
   failedJobs: number
   deaths: number
@@ -39,14 +68,73 @@ const SECRET = 'not so secret a secret'
 
 /**
  * Runs one seed: minutes of trouble, then rest, then a replay of whatever failed, and rest again. The same seed gives the same
- * weather, the same changes of the app at the same simulated times, and the same fate to the call of the same name; what
- * depends on which of two transactions comes first, such as the batches of a worker, may differ.
+ * weather, the same kinds of changes of the app at the same simulated times, and the same fate to the call of the same name; what
+ * depends on which of two transactions comes first, such as the batches of a worker and whom half of the changes are aimed at
+ * (attendees with whom a worker is busy), may differ.
  */
 export async function simulate(seed: number, stage: Stage, options: SimulationOptions): Promise<Outcome> {
-  await stage.reset()
+  const random = new Random(`seed ${seed}`)
+  const quiet = options.quiet ?? seed % 5 === 0
+  const conditions = {
+    forecast: quiet ? {} : changeable(random.of('trouble'), options.minutes),
+    unruly: true,
+    strict: quiet,
+    indexFacesTps: random.of('quota').pick([20, 100, 10_000]),
+    maxReceives: random.of('receives').pick([2, 3, 5]),
+  }
+  await stage.reset(conditions.maxReceives)
   await stage.putAhead(0)
   try {
-    return await new Simulation(new Random(`seed ${seed}`), stage, options).run()
+    return await new Simulation(random, stage, conditions).run(options)
+  } finally {
+    pauseBy(undefined)
+  }
+}
+
+export interface OutageOptions extends Pick<WorldOptions, 'attendees' | 'events'> {
+  /** Of the outage, simulated. */
+  minutes: number
+  indexFacesTps: number
+}
+
+export interface OutageOutcome {
+  violations: Violation[]
+  attendees: number
+  /** Attendees without an outcome when the outage began, and when it ended. */
+  openBefore: number
+  openAfter: number
+  /** Simulated minutes from the end of the outage until every job and event had its end. */
+  minutes: number
+  calls: Calls
+  /** Messages of ours that came to the finalizer. */
+  deadLetters: number
+  failedJobs: number
+  /** One replay of these, if any: until every job and event had its end again, and how many failed again. */
+  replay?: { minutes: number; failedJobs: number }
+}
+
+const OUTAGE_FROM_MS = 30_000
+const DEPLOYED_MAX_RECEIVES = 5 // as in serverless.yml
+
+/** Has one service out for some minutes while events are being indexed, and nothing else go wrong. */
+export async function simulateOutage(
+  name: OutageName,
+  stage: Stage,
+  options: OutageOptions,
+): Promise<OutageOutcome> {
+  await stage.reset(DEPLOYED_MAX_RECEIVES)
+  await stage.putAhead(0)
+  const { minutes, indexFacesTps } = options
+  const forecast = outage(name, OUTAGE_FROM_MS, OUTAGE_FROM_MS + minutes * MINUTE)
+  const conditions = {
+    forecast,
+    unruly: false,
+    strict: false,
+    indexFacesTps,
+    maxReceives: DEPLOYED_MAX_RECEIVES,
+  }
+  try {
+    return await new Simulation(new Random('outage'), stage, conditions).runOutage(options)
   } finally {
     pauseBy(undefined)
   }
@@ -56,32 +144,33 @@ class Simulation {
   readonly #random: Random
   readonly #stage: Stage
   readonly #clock: Clock
-  readonly #options: SimulationOptions
+  readonly #conditions: Conditions
   readonly #history: History
   readonly #trouble: Trouble
   readonly #world: World
   readonly #around: Surroundings
   readonly #mail: Mail
   readonly #found: Violation[] = []
-  readonly #photosIndexed = new Set<string>()
+  readonly #once = new Set<string>()
   readonly #claims = new Map<string, number>()
   readonly #poison: string[] = []
   #excused = new Set<string>()
-  #calls = 0
+  readonly #calls: Calls = { made: 0, unusable: 0, needed: 0, idle: 0 }
+  #deadLetters = 0
   #deaths = 0
   #nudges = 0
   #schedulers = 0
   #crash: unknown
 
-  constructor(random: Random, stage: Stage, options: SimulationOptions) {
+  constructor(random: Random, stage: Stage, conditions: Conditions) {
     this.#random = random
     this.#stage = stage
     const clock = new Clock(this.#lookAround)
     this.#clock = clock
-    this.#options = options
+    this.#conditions = conditions
     const history = new History(() => clock.now())
     this.#history = history
-    this.#trouble = new Trouble(random.of('trouble'), clock.now(), options.minutes)
+    this.#trouble = new Trouble(random.of('trouble'), conditions.forecast)
     this.#world = new World(random.of('world'), stage, clock, history)
     this.#around = {
       clock,
@@ -92,36 +181,41 @@ class Simulation {
         collectionPrefix: 'memento_event_',
         photoBucket: 'photos',
         workQueueUrl: stage.queueUrls.work,
-        indexFacesTps: random.of('quota').pick([20, 100, 10_000]),
-        maxReceives: MAX_RECEIVES,
+        indexFacesTps: conditions.indexFacesTps,
+        maxReceives: conditions.maxReceives,
       },
       onIndexFaces: this.#seeIndexFaces,
       onDatabase: this.#seeDatabase,
+      onBury: (current, changed) => {
+        if (changed <= current) return
+        const promise = 'a dead letter older than its job changes nothing'
+        this.#found.push({ promise, about: {}, found: `${changed} jobs changed for ${current} letters` })
+      },
       onVisibility: (handle, seconds) => this.#mail.setVisibility(handle, seconds),
-      onSent: () => this.#mail.wake(),
+      onIndexed: this.#seeIndexed,
+      onSent: this.#seeSent,
       onDeath: () => {
         this.#deaths++
       },
     }
-    this.#mail = new Mail(this.#around, random.of('mail'))
+    this.#mail = new Mail(this.#around, random.of('mail'), conditions.unruly)
   }
 
-  async run(): Promise<Outcome> {
+  async run({ attendees, events, minutes }: SimulationOptions): Promise<Outcome> {
     pauseBy(this.#clock)
-    await this.#world.populate(this.#options)
+    await this.#world.populate({ attendees, events, tame: false, meddles: !this.#conditions.strict })
+    this.#trouble.begin(this.#clock.now())
     const over = () => this.#trouble.over
-    const pace = (this.#options.minutes * MINUTE) / (this.#options.attendees * 2.5)
+    const pace = (minutes * MINUTE) / (attendees * 2.5)
     this.#spawn(this.#world.live(over, pace))
     this.#spawn(this.#runSchedulers())
-    this.#spawn(this.#sendPoison())
+    this.#spawn(this.#sendPoison(minutes))
     this.#spawn(this.#replaySometimes())
 
-    await this.#pass(this.#options.minutes * MINUTE)
+    await this.#pass(minutes * MINUTE)
     this.#trouble.end()
     const restMinutes = await this.#comeToRest()
-    const failedJobs = await this.#count(
-      `select count(*)::int as n from indexing.face_jobs where state = 'failed'`,
-    )
+    const failedJobs = await this.#countJobs("state = 'failed'")
     if (this.#found.length === 0) this.#found.push(...(await violations(this.#stage, this.#world, false)))
     await this.#checkPoison()
     if (this.#found.length === 0) {
@@ -133,12 +227,59 @@ class Simulation {
     return {
       violations: this.#found,
       history: this.#history,
+      quiet: this.#conditions.strict,
       restMinutes,
       calls: this.#calls,
-      needed: this.#photosIndexed.size,
       changes: this.#world.changes,
       failedJobs,
       deaths: this.#deaths,
+    }
+  }
+
+  async runOutage({ attendees, events, minutes }: OutageOptions): Promise<OutageOutcome> {
+    pauseBy(this.#clock)
+    await this.#world.populate({ attendees, events, tame: true, meddles: false })
+    this.#trouble.begin(this.#clock.now())
+    this.#spawn(this.#runSchedulers())
+    await this.#pass(OUTAGE_FROM_MS)
+    const openBefore = await this.#countJobs('ended_at is null')
+    await this.#pass(minutes * MINUTE)
+    this.#trouble.end()
+    const openAfter = await this.#countJobs('ended_at is null')
+    const toSettle = await this.#settle()
+    const failedJobs = await this.#countJobs("state = 'failed'")
+    let replay: OutageOutcome['replay']
+    if (failedJobs > 0) {
+      await this.#replay()
+      const again = await this.#settle()
+      replay = { minutes: again, failedJobs: await this.#countJobs("state = 'failed'") }
+    }
+    await this.#comeToRest()
+    this.#found.push(...(await violations(this.#stage, this.#world, true)))
+    return {
+      violations: this.#found,
+      attendees: await this.#countJobs('true'),
+      openBefore,
+      openAfter,
+      minutes: toSettle,
+      calls: this.#calls,
+      deadLetters: this.#deadLetters,
+      failedJobs,
+      ...(replay && { replay }),
+    }
+  }
+
+  /** Returns the minutes until every job and event has its end. */
+  async #settle(): Promise<number> {
+    const began = this.#clock.now()
+    for (;;) {
+      const { rows } = await this.#stage.sql.query(
+        `select from indexing.face_jobs where ended_at is null
+         union all select from indexing.event_runs where state = 'in_progress' limit 1`,
+      )
+      const minutes = (this.#clock.now() - began) / MINUTE
+      if (rows.length === 0 || minutes > REST_BOUND_MINUTES) return minutes
+      await this.#pass(1000)
     }
   }
 
@@ -165,7 +306,7 @@ class Simulation {
     for (;;) {
       const left = await unrest(this.#stage)
       const minutes = (this.#clock.now() - began) / MINUTE
-      if (left.length === 0 && this.#mail.idle && this.#world.heldEvents().length === 0) return minutes
+      if (left.length === 0 && this.#mail.idle && this.#world.idle) return minutes
       if (minutes > REST_BOUND_MINUTES) {
         for (const what of left) {
           const [, event, user] = /([0-9a-f-]{36})?(?:\/([0-9a-f-]{36}))?$/.exec(what) ?? []
@@ -183,8 +324,10 @@ class Simulation {
     }
   }
 
-  async #count(sql: string): Promise<number> {
-    const { rows } = await this.#stage.sql.query<{ n: number }>(sql)
+  async #countJobs(where: string): Promise<number> {
+    const { rows } = await this.#stage.sql.query<{ n: number }>(
+      `select count(*)::int as n from indexing.face_jobs where ${where}`,
+    )
     return rows[0]?.n ?? 0
   }
 
@@ -192,9 +335,10 @@ class Simulation {
   async #runSchedulers(): Promise<void> {
     for (let minute = 0; ; minute++) {
       const random = this.#random.of('schedule', minute)
-      const sideBySide = this.#trouble.over ? 1 : random.pick([0, 1, 1, 1, 2, 3])
+      const regular = this.#trouble.over || !this.#conditions.unruly
+      const sideBySide = regular ? 1 : random.pick([0, 1, 1, 1, 2, 3])
       for (let n = 0; n < sideBySide; n++) this.#schedule()
-      await this.#clock.sleep(this.#trouble.over ? MINUTE : random.between(20_000, MINUTE))
+      await this.#clock.sleep(regular ? MINUTE : random.between(20_000, MINUTE))
     }
   }
 
@@ -223,7 +367,7 @@ class Simulation {
     }
   }
 
-  async #sendPoison(): Promise<void> {
+  async #sendPoison(minutes: number): Promise<void> {
     const uuid = this.#random.of('nobody').uuid()
     const bodies = [
       'not json',
@@ -236,7 +380,7 @@ class Simulation {
     ]
     for (const [n, body] of bodies.entries()) {
       const random = this.#random.of('poison', n)
-      await this.#clock.sleep(random.between(0, (this.#options.minutes * MINUTE) / bodies.length))
+      await this.#clock.sleep(random.between(0, (minutes * MINUTE) / bodies.length))
       await this.#clock.during(() =>
         this.#stage.sqs.send(
           new SendMessageCommand({ QueueUrl: this.#stage.queueUrls.work, MessageBody: body }),
@@ -281,8 +425,7 @@ class Simulation {
   }
 
   #seeIndexFaces: Surroundings['onIndexFaces'] = ({ event, user, photo, begunAt, by }) => {
-    this.#calls++
-    this.#photosIndexed.add(`${event}/${user}/${photo}`)
+    this.#calls.made++
     if (this.#world.wantedSince(event, user, photo, begunAt)) return
     const promise = 'consent decides at the moment of the call'
     this.#found.push({
@@ -292,7 +435,51 @@ class Simulation {
     })
   }
 
-  #seeDatabase: Surroundings['onDatabase'] = (name, _, answer) => {
+  #seeIndexed: Surroundings['onIndexed'] = async ({ event, user, photo, version, found }) => {
+    if (found === 'photo unusable') {
+      this.#calls.unusable++
+      return
+    }
+    // Of a face that the app put there by itself, only IndexFaces tells that it is of this photo.
+    const ours = this.#isAgain(`IndexFaces ${event}/${user} ${photo}`)
+    const held = found === 'held' && ours
+    this.#calls[held ? 'idle' : 'needed']++
+    const again = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${version}`)
+    if (this.#isStrict && (held || again))
+      this.#found.push({
+        promise: 'one IndexFaces call per attendee and photo',
+        about: { event, user },
+        found: `another for ${photo}${held ? ', whose face was there' : ''}`,
+      })
+    if (!this.#trouble.over && this.#random.of('waver', event, user, photo, version).chance(0.2))
+      await this.#world.waver(event, user)
+  }
+
+  #seeSent: Surroundings['onSent'] = (bodies) => {
+    this.#mail.wake()
+    for (const body of bodies)
+      if (this.#isAgain(body) && this.#isStrict)
+        this.#found.push({ promise: 'a message is sent once', about: aboutOf(body), found: `again ${body}` })
+  }
+
+  /** On a machine so slow that an invocation's time was up, messages and calls may be repeated. */
+  get #isStrict(): boolean {
+    return this.#conditions.strict && this.#deaths === 0
+  }
+
+  #isAgain(what: string): boolean {
+    const again = this.#once.has(what)
+    this.#once.add(what)
+    return again
+  }
+
+  #seeDatabase: Surroundings['onDatabase'] = (name, args, answer) => {
+    if (name === 'begin')
+      for (const job of (answer as { jobs: (Attendee & { action: string })[] }).jobs)
+        if (job.action !== 'none') this.#world.busy.add(attendeeKey(job))
+    if (name === 'bury') this.#deadLetters += (args.letters as unknown[]).length
+    if (name === 'finish')
+      for (const result of args.results as Attendee[]) this.#world.busy.delete(attendeeKey(result))
     if (name !== 'claim') return
     for (const event of (answer as { events: string[] }).events) {
       const claims = (this.#claims.get(event) ?? 0) + 1
@@ -315,4 +502,9 @@ class Simulation {
     }
     this.#excused = new Set([...this.#excused].filter((event) => unsettled.includes(event)))
   }
+}
+
+function aboutOf(body: string): { event: string; user: string } {
+  const { event_id, user_id } = readMessage(body)
+  return { event: event_id, user: user_id }
 }

@@ -4,7 +4,7 @@ import {
   RekognitionClient,
 } from '@aws-sdk/client-rekognition'
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
-import { SQSClient } from '@aws-sdk/client-sqs'
+import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { startFauxqs } from 'fauxqs'
 import pg from 'pg'
 import { startGateway } from '../../local/gateway/server.ts'
@@ -16,7 +16,6 @@ import { DatabaseLines } from './line.ts'
 import type { Plan } from './trouble.ts'
 
 export const BUCKET = 'photos'
-export const MAX_RECEIVES = 5
 const REGION = 'us-east-1'
 /** Longer than any run in real time: visibility is the simulation's. */
 const HELD_SECONDS = '43200'
@@ -43,12 +42,7 @@ export async function openStage() {
   const queue = (name: string, attributes: Record<string, string>) =>
     aws.createQueue(name, { attributes: { VisibilityTimeout: HELD_SECONDS, ...attributes } }).queueUrl
   const deadLetterUrl = queue('dead-letters', {})
-  const workUrl = queue('work', {
-    RedrivePolicy: JSON.stringify({
-      deadLetterTargetArn: `arn:aws:sqs:${REGION}:000000000000:dead-letters`,
-      maxReceiveCount: MAX_RECEIVES,
-    }),
-  })
+  const workUrl = queue('work', {})
   const rekognition = await parts.start(
     'Rekognition',
     startRekognition({ engine: syntheticEngine(), s3Endpoint: endpoint, region: REGION }),
@@ -78,11 +72,16 @@ export async function openStage() {
 
     lines: new DatabaseLines(gateway.serviceRoleKey),
 
-    /** Empties everything. */
-    async reset(): Promise<void> {
+    /** Empties everything. After so many receives a message goes to the dead-letter queue. */
+    async reset(maxReceives: number): Promise<void> {
       await sql.query(EMPTY)
       aws.reset()
       failures.clear()
+      const RedrivePolicy = JSON.stringify({
+        deadLetterTargetArn: `arn:aws:sqs:${REGION}:000000000000:dead-letters`,
+        maxReceiveCount: maxReceives,
+      })
+      await sqs.send(new SetQueueAttributesCommand({ QueueUrl: workUrl, Attributes: { RedrivePolicy } }))
       const { CollectionIds = [] } = await rekognitionClient.send(new ListCollectionsCommand({}))
       for (const CollectionId of CollectionIds)
         await rekognitionClient.send(new DeleteCollectionCommand({ CollectionId }))
@@ -98,6 +97,16 @@ export async function openStage() {
         values: [Math.round(ms)],
       })
       return rows[0] ?? { nudges: 0, unsettled: [] }
+    },
+
+    /** How many of these messages, `[{event_id, user_id, version}]`, are not older than their jobs. */
+    async currentOf(messages: unknown): Promise<number> {
+      const { rowCount } = await sql.query(
+        `select from jsonb_to_recordset($1) as m(event_id uuid, user_id uuid, version integer)
+         join indexing.face_jobs j using (event_id, user_id) where m.version >= j.version`,
+        [JSON.stringify(messages)],
+      )
+      return rowCount ?? 0
     },
 
     upload: async (key: string, content: string): Promise<void> => {

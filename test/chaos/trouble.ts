@@ -31,6 +31,7 @@ interface Weather {
 
 const CALM: Weather = { drop: 0, error: 0, throttle: 0, late: 0, hang: 0, slow: 0, death: 0 }
 const WEATHERS = {
+  fine: CALM,
   calm: { ...CALM, death: 0.01 },
   flaky: { drop: 0.04, error: 0.03, throttle: 0.05, late: 0.03, hang: 0.01, slow: 0.1, death: 0.02 },
   stormy: { drop: 0.15, error: 0.1, throttle: 0.15, late: 0.12, hang: 0.03, slow: 0.2, death: 0.04 },
@@ -38,6 +39,9 @@ const WEATHERS = {
   away: { ...CALM, drop: 0.6, error: 0.4 },
   throttled: { ...CALM, throttle: 1 },
   denied: { ...CALM, error: 1 },
+  /** Of IndexFaces alone. */
+  forbidden: { ...CALM, error: 1 },
+  gone: { ...CALM, error: 1, hang: 0.3 },
 } satisfies Record<string, Weather>
 type WeatherName = keyof typeof WEATHERS
 
@@ -55,30 +59,57 @@ const LATEST_MS = 35_000
 
 const WAYS = ['thereMs', 'backMs'] as const
 
+/** Which weather a service has until when, in ms from the beginning; afterwards it is fine. */
+export type Forecast = Partial<Record<Service, { until: number; name: WeatherName }[]>>
+
+/** What can be out, and what its service is like then. */
+export const OUTAGES = {
+  database: { service: 'database', name: 'gone' },
+  rekognition: { service: 'rekognition', name: 'throttled' },
+  permission: { service: 'rekognition', name: 'forbidden' },
+} as const satisfies Record<string, { service: Service; name: WeatherName }>
+export type OutageName = keyof typeof OUTAGES
+
+/** All kinds of weather, as the seed says. */
+export function changeable(random: Random, minutes: number): Forecast {
+  const forecast = (service: Service) => {
+    const source = random.of('weather', service)
+    const fronts = []
+    for (let until = 0; until < minutes * 60_000; ) {
+      until += source.between(20_000, 120_000)
+      fronts.push({ until, name: source.weighted(SKIES[service]) })
+    }
+    return fronts
+  }
+  return { database: forecast('database'), rekognition: forecast('rekognition'), sqs: forecast('sqs') }
+}
+
+/** One service out for so long, and nothing else. */
+export function outage(name: OutageName, fromMs: number, untilMs: number): Forecast {
+  const { service, name: weather } = OUTAGES[name]
+  return {
+    [service]: [
+      { until: fromMs, name: 'fine' },
+      { until: untilMs, name: weather },
+    ],
+  }
+}
+
 /** The weather of each service over the simulated time, and what it does to each call. */
 export class Trouble {
   readonly #random: Random
-  readonly #began: number
-  readonly #fronts: Record<Service, { until: number; name: WeatherName }[]>
+  readonly #forecast: Forecast
+  #began = Number.POSITIVE_INFINITY
   #over = false
 
-  constructor(random: Random, began: number, minutes: number) {
+  constructor(random: Random, forecast: Forecast) {
     this.#random = random
-    this.#began = began
-    const forecast = (service: Service) => {
-      const source = random.of('weather', service)
-      const fronts = []
-      for (let until = 0; until < minutes * 60_000; ) {
-        until += source.between(20_000, 120_000)
-        fronts.push({ until, name: source.weighted(SKIES[service]) })
-      }
-      return fronts
-    }
-    this.#fronts = {
-      database: forecast('database'),
-      rekognition: forecast('rekognition'),
-      sqs: forecast('sqs'),
-    }
+    this.#forecast = forecast
+  }
+
+  /** From now on the weather is as forecast; until now it was fine. */
+  begin(now: number): void {
+    this.#began = now
   }
 
   get over(): boolean {
@@ -94,17 +125,23 @@ export class Trouble {
   plan(service: Service, now: number, patienceMs: number, call: (string | number)[]): Plan {
     const random = this.#random.of(service, ...call)
     const name = this.#weatherOf(service, now)
-    const weather = this.#over ? CALM : WEATHERS[name]
+    const spared = name === 'forbidden' && !String(call[1]).startsWith('IndexFaces')
+    const weather = this.#over || spared ? CALM : WEATHERS[name]
     const plan: Plan = { thereMs: random.integer(0, 1) * 1000, backMs: random.integer(0, 1) * 1000 }
+    if (name === 'fine') plan.backMs = 0
     if (random.chance(weather.slow)) plan[random.pick(WAYS)] = random.between(1_000, 9_000)
-    if (random.chance(weather.hang)) plan[random.pick(WAYS)] = Number.POSITIVE_INFINITY
+    if (random.chance(weather.hang))
+      plan[name === 'gone' ? 'thereMs' : random.pick(WAYS)] = Number.POSITIVE_INFINITY
     if (random.chance(weather.late)) plan.thereMs = random.between(patienceMs, LATEST_MS)
     if (random.chance(weather.drop)) plan.drop = random.pick(['before', 'after'])
     if (random.chance(weather.error)) {
       plan.error =
-        name === 'denied'
+        name === 'denied' || name === 'forbidden'
           ? { name: 'AccessDeniedException', strikes: 'before' }
-          : { name: 'InternalServerError', strikes: random.pick(['before', 'after']) }
+          : {
+              name: 'InternalServerError',
+              strikes: name === 'gone' ? 'before' : random.pick(['before', 'after']),
+            }
     }
     if (service === 'rekognition' && random.chance(weather.throttle)) {
       const names = ['ThrottlingException', 'ProvisionedThroughputExceededException'] as const
@@ -117,6 +154,7 @@ export class Trouble {
 
   #weatherOf(service: Service, now: number): WeatherName {
     const past = now - this.#began
-    return this.#fronts[service].find(({ until }) => past < until)?.name ?? 'calm'
+    if (past < 0) return 'fine'
+    return this.#forecast[service]?.find(({ until }) => past < until)?.name ?? 'fine'
   }
 }

@@ -1,5 +1,6 @@
 import { DeleteCollectionCommand, IndexFacesCommand } from '@aws-sdk/client-rekognition'
 import type pg from 'pg'
+import { deleteFaces, listFaces } from '../../src/core/collection.ts'
 import type { Clock } from './clock.ts'
 import type { History } from './history.ts'
 import type { Random } from './random.ts'
@@ -22,18 +23,25 @@ interface AppUser {
 export interface WorldOptions {
   attendees: number
   events: number
+  /** Whether everybody has a usable photo, and all events start in a quarter of an hour. */
+  tame: boolean
+  /** Whether the app calls Rekognition by itself, too, and collections are lost. */
+  meddles: boolean
 }
 
 const COLLECTION_PREFIX = 'memento_event_'
 
+/** How late the app's own calls of Rekognition may land, in ms after the commit of the request that makes them. */
+const LATEST_OWN_CALL_MS = 20_000
+
 /** The kinds of photos that profiles have, and whether there is a face in them that can be indexed. */
 const PHOTOS = {
-  face: { weight: 82, usable: true },
+  face: { weight: 76, usable: true },
   group: { weight: 4, usable: true },
   'no-face': { weight: 2, usable: false },
   blurred: { weight: 2, usable: false },
   'not-an-image': { weight: 2, usable: false },
-  missing: { weight: 2, usable: false },
+  missing: { weight: 8, usable: false },
   url: { weight: 2, usable: false },
   none: { weight: 3, usable: false },
   empty: { weight: 1, usable: false },
@@ -50,7 +58,12 @@ export class World {
   readonly failedWrites: string[] = []
   /** How often each event was offered to be claimed. */
   readonly offers = new Map<string, number>()
+  /** Attendees, as `event/user`, with whom a worker is busy: a change of theirs meets it in the middle. */
+  readonly busy = new Set<string>()
   #changes = 0
+  #requests = 0
+  #ownCalls = 0
+  #meddles = false
 
   readonly #random: Random
   readonly #stage: Stage
@@ -72,18 +85,25 @@ export class World {
     return this.#changes
   }
 
+  /** Whether no transaction of the app is open and no call of its own under way. */
+  get idle(): boolean {
+    return this.#ownCalls === 0 && this.heldEvents().length === 0
+  }
+
   /** Events with attendees, who consent to about three events each. */
-  async populate({ attendees, events }: WorldOptions): Promise<void> {
+  async populate({ attendees, events, tame, meddles }: WorldOptions): Promise<void> {
     const random = this.#random.of('people')
-    for (let n = 0; n < events; n++) await this.#createEvent(random, random.pick([-3, 5, 10, 15, 19, 22]))
+    const starts = tame ? [15] : [-3, 5, 10, 15, 19, 22]
+    for (let n = 0; n < events; n++) await this.#createEvent(random, random.pick(starts))
     const people = Math.ceil(attendees / 3)
-    for (let n = 0; n < people; n++) await this.#createUser(random)
+    for (let n = 0; n < people; n++) await this.#createUser(random, tame ? 'face' : undefined)
     for (let n = 0; n < attendees; n++) {
       const event = this.#someEvent(random)
       const user = this.#someUser(random)
       if (event && user && !this.#consents.has(`${event}/${user}`))
         await this.#consent(event, user, random.chance(0.9))
     }
+    this.#meddles = meddles
   }
 
   /** Changes something every few seconds, each time something else, until told to stop. */
@@ -92,7 +112,9 @@ export class World {
       const random = this.#random.of('change', n)
       await this.#clock.sleep(random.between(0, 2 * pace))
       if (stopped()) return
-      const change = random.weighted(WEIGHTS)
+      const change = random.weighted<keyof typeof WEIGHTS>(
+        this.#meddles ? WEIGHTS : { ...WEIGHTS, 'collection lost': 0 },
+      )
       await this.#changesOf[change](random)
       this.#changes++
     }
@@ -139,10 +161,11 @@ export class World {
     const free = [...this.#consents]
       .map((key) => {
         const [event = '', user = ''] = key.split('/')
-        return { event, user }
+        return { key, event, user }
       })
       .filter(({ event, user }) => !this.#events.get(event)?.held && !this.#users.get(user)?.held)
-    return free.length > 0 ? random.pick(free) : undefined
+    const busy = random.chance(0.5) ? free.filter(({ key }) => this.busy.has(key)) : []
+    return free.length > 0 ? random.pick(busy.length > 0 ? busy : free) : undefined
   }
 
   /** One transaction of the app. What it means is known to be so from before its commit: it may be seen from then on. */
@@ -190,6 +213,50 @@ export class World {
     }
   }
 
+  /**
+   * What a request of the app does after its commit, about half the time: it deletes the attendee's faces from the collection
+   * and indexes the photo that it knows of, if any. A late one may meet a world in which that is wanted no longer.
+   */
+  async #actByItself(event: string, user: string, acts?: boolean): Promise<void> {
+    const random = this.#random.of('request', ++this.#requests)
+    if (!this.#meddles || !(acts ?? random.chance(0.5))) return
+    const photo = this.#wish(event, user)
+    const lateMs = random.between(0, LATEST_OWN_CALL_MS)
+    const act = async () => {
+      await this.#clock.sleep(lateMs)
+      await this.#clock.during(() => this.#callByItself(event, user, photo))
+    }
+    this.#ownCalls++
+    const acted = act().finally(() => {
+      this.#ownCalls--
+    })
+    if (lateMs === 0) await acted
+  }
+
+  async #callByItself(event: string, user: string, photo: string | undefined): Promise<void> {
+    const collection = COLLECTION_PREFIX + event
+    const client = this.#stage.rekognitionClient
+    const note = (what: string) => this.#history.note({ event, user }, `the app itself: ${what}`)
+    try {
+      const faces = (await listFaces(client, collection)).get(user) ?? []
+      await deleteFaces(client, collection, faces)
+      if (faces.length > 0) note(`DeleteFaces ${faces.join()}`)
+      if (photo === undefined || !this.photos.get(photo)?.usable) return
+      await client.send(
+        new IndexFacesCommand({
+          CollectionId: collection,
+          ExternalImageId: user,
+          Image: { S3Object: { Bucket: BUCKET, Name: photo } },
+          MaxFaces: 1,
+          QualityFilter: 'AUTO',
+        }),
+      )
+      note(`IndexFaces ${photo}`)
+    } catch (error) {
+      note(String(error)) // no collection yet, or no longer: it lets it be
+    }
+  }
+
   /** Events that a transaction of the app holds. */
   heldEvents(): string[] {
     return [...this.#events].filter(([, { held }]) => held).map(([id]) => id)
@@ -216,9 +283,9 @@ export class World {
     return event
   }
 
-  async #createUser(random: Random): Promise<string> {
+  async #createUser(random: Random, photoKind?: PhotoKind): Promise<string> {
     const user = random.uuid()
-    const photo = await this.#newPhoto(random)
+    const photo = await this.#newPhoto(random, photoKind)
     await this.#write(
       { user },
       `an account with photo ${photo}`,
@@ -230,9 +297,9 @@ export class World {
     return user
   }
 
-  async #newPhoto(random: Random): Promise<string | null> {
+  async #newPhoto(random: Random, ofKind?: PhotoKind): Promise<string | null> {
     const weights = Object.fromEntries(Object.entries(PHOTOS).map(([name, { weight }]) => [name, weight]))
-    const kind = random.weighted<PhotoKind>(weights)
+    const kind = ofKind ?? random.weighted<PhotoKind>(weights)
     if (kind === 'none') return null
     if (kind === 'empty') return ''
     const id = random.uuid()
@@ -249,7 +316,25 @@ export class World {
     return key
   }
 
-  async #consent(event: string, user: string, allow: boolean, openForMs = 0): Promise<void> {
+  /**
+   * Somebody takes consent back and gives it again, just when a worker has indexed them; the app deletes their face in
+   * between, and a scheduler notices before the worker has its answer.
+   */
+  async waver(event: string, user: string): Promise<void> {
+    const held = this.#events.get(event)?.held || this.#users.get(user)?.held
+    if (held || !this.#meddles || !this.#consents.has(`${event}/${user}`)) return
+    await this.#consent(event, user, false, 0, true)
+    await this.#consent(event, user, true, 0, false)
+    await this.#clock.during(() => this.#stage.sql.query('select public.indexing_absorb()'))
+  }
+
+  async #consent(
+    event: string,
+    user: string,
+    allow: boolean,
+    openForMs = 0,
+    actsByItself?: boolean,
+  ): Promise<void> {
     await this.#write(
       { event, user },
       allow ? 'consents' : 'takes consent back',
@@ -259,6 +344,7 @@ export class World {
       [event, user, allow],
       openForMs,
     )
+    await this.#actByItself(event, user, actsByItself)
   }
 
   async #setPhoto(user: string, photo: string | null, openForMs = 0): Promise<void> {
@@ -274,6 +360,8 @@ export class World {
       [user, photo],
       openForMs,
     )
+    for (const key of [...this.#consents].filter((key) => key.endsWith(user)))
+      await this.#actByItself(key.slice(0, -user.length - 1), user)
   }
 
   async #setEvent(
@@ -341,6 +429,7 @@ export class World {
         'delete from event_consents where (event_id, user_id) = ($1, $2)',
         [who.event, who.user],
       )
+      await this.#actByItself(who.event, who.user)
     },
     'consent slowly': async (random) => {
       const event = this.#someEvent(random)
@@ -502,25 +591,6 @@ export class World {
       this.#history.note({ event }, 'somebody deletes the collection')
       await this.#offerAgain(event)
     },
-    'the app indexes by itself': async (random) => {
-      const who = this.#someConsent(random)
-      const photo = who && this.#wish(who.event, who.user)
-      if (!who || !photo || !this.photos.get(photo)?.usable) return
-      const CollectionId = COLLECTION_PREFIX + who.event
-      if (!this.#stage.rekognition.collection(CollectionId)) return
-      await this.#clock.during(() =>
-        this.#stage.rekognitionClient.send(
-          new IndexFacesCommand({
-            CollectionId,
-            ExternalImageId: who.user,
-            Image: { S3Object: { Bucket: BUCKET, Name: photo } },
-            MaxFaces: 1,
-            QualityFilter: 'AUTO',
-          }),
-        ),
-      )
-      this.#history.note(who, `the app: IndexFaces ${photo}`)
-    },
   }
 }
 
@@ -547,5 +617,4 @@ const WEIGHTS = {
   'event closed': 0.5,
   'event offered again': 1,
   'collection lost': 3,
-  'the app indexes by itself': 3,
 } as const

@@ -53,7 +53,7 @@ describe('status', () => {
     const { code, out } = await start(['status', '--event', event.toUpperCase()]).ended
     expect(code).toBe(0)
     expect(out).toMatch(/Status +failed, ended \d\d:\d\d/)
-    expect(out).toMatch(/Indexed +2 .* 100 %/)
+    expect(out).toMatch(/Done +.* 100 %\n +Indexed +2\n/)
     expect(out).toContain('1 × the photo cannot be read from the bucket (photo_unreadable)')
     expect(out).toContain('InvalidS3ObjectException: Unable to get object metadata from S3')
     expect(out).toContain(`${unreadable}  1 attempt\n`)
@@ -139,7 +139,7 @@ describe('status', () => {
     await app.change(missed, { name: "'Poetry slam'" })
     const { out } = await run(status, {})
     expect(out).toContain('WAITS   Jazz night: starts in 5 min and is not active: nobody is indexed.')
-    expect(out).toContain('WAITS   Poetry slam: starts in 4 min and is not claimed: does the scheduler run?')
+    expect(out).toContain('WAITS   Poetry slam: starts in 4 min and is not claimed yet.')
     expect((await run(status, { event: missed })).out).toMatch(/Status +pending, not claimed/)
   })
 

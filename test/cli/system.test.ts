@@ -80,6 +80,15 @@ describe('what is missing is named', () => {
     await expect(findSystem('prod', {})).rejects.toThrow('SUPABASE_URL is not set')
   })
 
+  it.each(['abcdefgh.supabase.co', 'https://', 'postgresql://u@host/db', 'https://a b.co'])(
+    'a URL that is none: %s',
+    async (url) => {
+      await expect(findSystem('prod', { SUPABASE_URL: url })).rejects.toThrow(
+        'SUPABASE_URL is not a URL such as',
+      )
+    },
+  )
+
   it('the key', async () => {
     const system = await findSystem(undefined, { SUPABASE_URL: 'https://project.example' })
     await expect(system.serviceRoleKey()).rejects.toThrow('SUPABASE_SERVICE_ROLE_KEY is not set')

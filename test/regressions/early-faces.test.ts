@@ -54,3 +54,27 @@ describe('a face that the app indexed by itself before the jobs were written', (
     expect(stage.facesOf(event)).toEqual([])
   })
 })
+
+it('a face that the app indexed by itself is replaced when somebody consents and changes their photo before anybody looks', async () => {
+  const stage = await openStage()
+  onTestFinished(stage.close)
+  const { rekognition, settings } = stage.parts
+  const event = await stage.createEvent()
+  await stage.createAttendee(event)
+  await stage.comeToRest()
+
+  const user = await stage.createAttendee(event)
+  const photo = (await stage.wantedFacesOf(event)).find((wanted) => wanted.user === user)?.photo
+  await rekognition.send(
+    new IndexFacesCommand({
+      CollectionId: settings.collectionPrefix + event,
+      ExternalImageId: user,
+      Image: { S3Object: { Bucket: settings.photoBucket, Name: photo } },
+    }),
+  )
+  await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, await stage.upload()])
+  await stage.comeToRest()
+  expect(stage.facesOf(event)?.filter((face) => face.user === user)).toEqual(
+    (await stage.wantedFacesOf(event)).filter((face) => face.user === user),
+  )
+})
