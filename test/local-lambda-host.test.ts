@@ -204,7 +204,11 @@ test('batches fill up to their size, and one that is not full leaves when its wi
 })
 
 test('no more batches are under way than maximumConcurrency allows, and no more is received than they hold', async () => {
-  const fixture = await startFixture()
+  const fixture = await startFixture({
+    change: ({ queues }) => {
+      for (const queue of queues) queue.attributes.VisibilityTimeout = '60' // nothing is to come twice
+    },
+  })
   await send(fixture, ...Array.from({ length: 24 }, () => 'slow'))
   const visible: number[] = []
   await eventually(async () => {
