@@ -76,9 +76,18 @@ export const QUIET_SECONDS = 30
 
 const CALL_TIMEOUT_MS = 10_000 // above the API's statement timeout of 8 s
 const RETRY_AFTER_MS = [100, 400, 1000]
+const PERSIST_AFTER_MS = 2000
 
-/** Calls a database function by its name; its answer has been checked against the schema. */
-export type Call = <T>(name: string, args: object, answer: z.ZodType<T>) => Promise<T>
+/**
+ * Calls a database function by its name; its answer has been checked against the schema.
+ * @param persist whether to go on trying, for as long as it says so, when a caller who gives up loses what it has done
+ */
+export type Call = <T>(
+  name: string,
+  args: object,
+  answer: z.ZodType<T>,
+  persist?: () => boolean,
+) => Promise<T>
 
 /**
  * Connects to the project's API as `service_role`. The functions are safe to call twice: a call that got no answer is tried
@@ -94,12 +103,12 @@ export function connectApi(url: string, serviceRoleKey: string): Call {
     },
   })
 
-  return async (name, args, answer) => {
+  return async (name, args, answer, persist = () => false) => {
     for (let attempt = 0; ; attempt++) {
       const { data, error, status } = await client.rpc(name, args)
       if (!error) return answer.parse(data)
       const failure = new DatabaseError(name, error.code || (status ? String(status) : ''), error.message)
-      const wait = RETRY_AFTER_MS[attempt]
+      const wait = RETRY_AFTER_MS[attempt] ?? (persist() ? PERSIST_AFTER_MS : undefined)
       if (!failure.passing || wait === undefined) throw failure
       await pause(wait * (0.5 + Math.random()))
     }
@@ -143,11 +152,18 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
     begin: (messages: JobRef[], token: string, leaseSeconds: number, tps: number) =>
       call('indexing_begin', { messages, token, lease_seconds: leaseSeconds, tps }, beginAnswer),
 
-    finish: (token: string, results: Result[], throttled: boolean, tps: number) =>
+    finish: (
+      token: string,
+      results: Result[],
+      throttled: boolean,
+      tps: number,
+      persist?: () => boolean,
+    ) =>
       call(
         'indexing_finish',
         { token, results, throttled, quiet_seconds: QUIET_SECONDS, tps },
         z.array(next),
+        persist,
       ),
 
     forecast: (tps: number) =>

@@ -9,7 +9,7 @@ const FIRST: Record<FailureKind | 'database', number> = {
   invalid: 1,
   collection_missing: 2,
   throttled: 5,
-  // Outages: five receives span some ten minutes.
+  // Outages. Five receives span, of these three, one minute, four and eight.
   database: 5,
   unavailable: 15,
   denied: 30,

@@ -150,7 +150,9 @@ async function workOnce(
       ? { ...result, outcome: 'later' as const }
       : result,
   )
-  const nexts = await database.finish(token, results, throttled > 0, settings.indexFacesTps)
+  // What was done here would be done again by whoever comes next.
+  const persist = () => remaining() > 12_000 // for a pause and a call without an answer
+  const nexts = await database.finish(token, results, throttled > 0, settings.indexFacesTps, persist)
   return { attempts: new Map(attempts.map((attempt) => [attendeeKey(attempt.result), attempt])), nexts }
 }
 

@@ -1,7 +1,8 @@
 -- Ends the jobs of dead letters as failed, with the error of their last attempt, and settles their events.
 --   letters  [{"event_id", "user_id", "version"}, …]
--- A dead letter older than its job, or whose job has ended or is being worked on, changes nothing. One whose job never
--- got as far as a lease (the database was away) goes back to the outbox, three times at most.
+-- A dead letter older than its job, or whose job has ended or is being worked on, changes nothing. One whose job no attempt
+-- has left a word about (the database was away, or the workers died) goes back to the outbox: three times at most, and
+-- not after five attempts.
 -- Returns {"failed": n, "requeued": n}.
 create or replace function public.indexing_bury(letters jsonb) returns jsonb
 language plpgsql security definer set search_path = '' as $$
@@ -18,21 +19,21 @@ begin
     from jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid, version integer)
     join indexing.face_jobs j using (event_id, user_id)
   ), dead as (
-    select distinct j.event_id, j.user_id, j.attempts = 0 and j.dead_letters < 3 as never_tried
+    select distinct j.event_id, j.user_id, j.error is null and j.attempts < 5 and j.dead_letters < 3 as untold
     from found j
     where j.letter_version >= j.version
       and (j.state = 'sent' or (j.state = 'running' and j.lease_until <= clock_timestamp()))
   ), buried as (
     update indexing.face_jobs j set
-      state = case when dead.never_tried then 'queued' else 'failed' end,
-      reason = case when dead.never_tried then j.reason else coalesce(j.reason, 'no_word') end,
-      error = case when dead.never_tried then j.error
+      state = case when dead.untold then 'queued' else 'failed' end,
+      reason = case when dead.untold then j.reason else coalesce(j.reason, 'no_word') end,
+      error = case when dead.untold then j.error
         else coalesce(j.error, 'its message was received too often, and no attempt left a word: the worker died or could not reach the database') end,
-      version = j.version + case when dead.never_tried then 1 else 0 end,
+      version = j.version + case when dead.untold then 1 else 0 end,
       dead_letters = j.dead_letters + 1,
-      queued_at = case when dead.never_tried then clock_timestamp() else j.queued_at end,
+      queued_at = case when dead.untold then clock_timestamp() else j.queued_at end,
       lease_token = null, lease_until = null, leased_version = null,
-      ended_at = case when not dead.never_tried then clock_timestamp() end
+      ended_at = case when not dead.untold then clock_timestamp() end
     from dead where j.event_id = dead.event_id and j.user_id = dead.user_id
     returning j.event_id, j.state
   )

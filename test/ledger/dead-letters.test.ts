@@ -22,9 +22,10 @@ describe('a dead letter', () => {
   })
 
   it('says that no attempt left a word when none did', async () => {
-    const { begin, bury, event, inside, messages, users } = await sentEvent(1)
+    const { begin, bury, event, inside, messages, owner, users } = await sentEvent(1)
     await begin(messages)
     await inside.expireLeases()
+    await owner.query('update indexing.face_jobs set attempts = 5')
     expect(await bury(messages)).toEqual({ failed: 1, requeued: 0 })
     expect(await inside.job(event, only(users))).toMatchObject({
       state: 'failed',
@@ -50,6 +51,15 @@ describe('a dead letter', () => {
     expect(await app.status(event)).toBe('in_progress')
     expect(await bury(sent)).toEqual({ failed: 1, requeued: 0 })
     expect(await app.status(event)).toBe('failed')
+  })
+
+  it('whose workers all lost the database before they could say a word goes back to the outbox, too', async () => {
+    const { begin, bury, event, inside, messages, sendAll, work } = await sentEvent(1)
+    await begin(messages)
+    await inside.expireLeases()
+    expect(await bury(messages)).toEqual({ failed: 0, requeued: 1 })
+    await work(await sendAll())
+    expect(await inside.states(event)).toEqual({ indexed: 1 })
   })
 
   it('older than its job changes nothing', async () => {
@@ -78,9 +88,8 @@ describe('a dead letter', () => {
   })
 
   it('counts once, however often and by how many it is handled', async () => {
-    const { app, begin, bury, event, inside, messages } = await sentEvent(30)
-    await begin(messages)
-    await inside.expireLeases()
+    const { app, bury, event, inside, messages, work } = await sentEvent(30)
+    await work(messages, { outcome: 'retry', face_id: null, error: 'not to be had' })
     const answers = await atOnce(10, (index) =>
       bury(index % 2 ? [...messages, ...messages] : messages.toReversed()),
     )

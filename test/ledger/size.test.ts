@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { describe, expect, inject, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { functionsOn, one, openLedger, resultOf } from '../support/ledger.ts'
 
 describe('an event of 100,000 attendees', () => {
