@@ -175,6 +175,16 @@ async function expectTheCollectionToBeRight({ event }: Scene): Promise<void> {
   expect(faces).toEqual(exists ? wanted : undefined)
 }
 
+/** Has a worker see only this scene's jobs: those of the others as if they waited for another try. */
+async function isolate({ event }: Scene): Promise<void> {
+  const other = 'of another scene'
+  await stage.sql(
+    `update indexing.face_jobs set error = case when event_id <> $1 then $2 end
+     where state = 'sent' and (error is null or error = $2)`,
+    [event, other],
+  )
+}
+
 /**
  * Plays a change at every moment of a pass and with every fate of its worker, each with an event of its own: claimed
  * together and brought to rest together, which is most of the work. Returns the scene of a moment and a fate.
@@ -191,6 +201,7 @@ function everyPassWith(
     await prepare(scenes)
     for (const [index, { moment, fate }] of passes.entries()) {
       const scene = scenes[index] as Scene
+      await isolate(scene)
       const pass = passWith(scene, () => change(scene), moment, fate)
       played.set(
         `${moment} ${fate}`,

@@ -72,9 +72,9 @@ alter table indexing.face_jobs
   add column if not exists refused_for    text;        -- … for this reason: no second call for it
 
 create index if not exists face_jobs_outbox on indexing.face_jobs (due, event_id, user_id) where state = 'queued';
--- What a worker may take before what it was sent: nobody has it yet, and it is not waiting for another try.
-create index if not exists face_jobs_untried on indexing.face_jobs (due, event_id, user_id)
-  where state in ('queued', 'sent') and error is null;
+-- What a worker may take before what its messages say: in the queue, and not waiting for another try.
+create index if not exists face_jobs_in_queue on indexing.face_jobs (due, event_id, user_id)
+  where state = 'sent' and error is null;
 create index if not exists face_jobs_sending on indexing.face_jobs (send_token) where send_token is not null;
 create index if not exists face_jobs_sent on indexing.face_jobs (sent_at) where state = 'sent';
 create index if not exists face_jobs_running on indexing.face_jobs (lease_until) where state = 'running';

@@ -1,9 +1,10 @@
 -- What a worker asks before and says after its calls, each in one statement for the whole batch.
 
--- First things first: a batch has as many places as it has messages. Jobs that nobody has tried yet and that are more urgent,
--- in the outbox or in the queue, take the places of its least urgent jobs, and those whose message wants nothing any more.
--- So the order is the ledger's at the last moment, whatever lies in the queue before what. A job that gave its place to one
--- whose own message is still in the queue will have that message's place; one that gave it to the outbox goes there.
+-- First things first: a batch has as many places as it has messages, whatever these say. Jobs that nobody has tried yet and
+-- that are more urgent take the places of its least urgent jobs, and jobs whose messages are still in the queue those of
+-- messages that want nothing any more. So the order is the ledger's at the last moment, whatever lies in the queue before what.
+-- There are never fewer messages than jobs that wait for one: a job that gives its place to one from the queue is left that
+-- one's message, and goes to the outbox where there is none.
 -- Takes and returns [{"event_id", "user_id", "version"}, …]; locks the jobs that it returns.
 create or replace function indexing.put_urgent_first(messages jsonb, token uuid) returns jsonb
 language plpgsql set search_path = '' as $$
@@ -32,38 +33,81 @@ begin
   ), found as materialized ( -- by their keys, whatever the statistics say of their states
     select j.event_id, j.user_id, j.due, j.state, j.error
     from asked join indexing.face_jobs j using (event_id, user_id)
-    where j.version <= asked.version
-      and (j.state in ('queued', 'sent') or (j.state = 'running' and j.lease_until <= now))
+    where j.version <= asked.version and (
+      j.state = 'sent' or (j.state = 'queued' and j.send_token is not null) -- its sender has not said so yet
+      or (j.state = 'running' and j.lease_until <= now)
+    )
+  ), spare as (
+    select count(*) - (select count(*) from found) as places from asked
+  ), from_queue as materialized (
+    select j.event_id, j.user_id, j.version
+    from indexing.face_jobs j
+    where j.state = 'sent' and j.error is null and j.event_id <> all (no_collection)
+      and not exists (select from found f where f.event_id = j.event_id and f.user_id = j.user_id)
+    order by j.due, j.event_id, j.user_id
+    limit (select places from spare)
+    for update skip locked
+  ), from_outbox as materialized (
+    select j.event_id, j.user_id, j.version
+    from indexing.face_jobs j
+    where j.state = 'queued' and j.error is null and (j.sending_until is null or j.sending_until < now)
+      and j.event_id <> all (no_collection)
+    order by j.due, j.event_id, j.user_id
+    limit (select places from spare) - (select count(*) from from_queue)
+    for update skip locked
+  ), given as (
+    select * from from_queue union all select * from from_outbox
   ), waiting as (
     select f.*, row_number() over (order by f.due desc, f.event_id, f.user_id) as place
-    from found f where f.state in ('queued', 'sent')
-  ), room as (
-    select places, spare, case when spare > 0 then 'infinity' else (select max(due) from waiting) end as before
-    from (select count(*) as places, count(*) - (select count(*) from found) as spare from asked) counted
+    from found f where f.state <> 'running'
   ), urgent as (
-    select u.*, row_number() over (order by u.due, u.event_id, u.user_id) - (select spare from room) as place from (
-      select j.event_id, j.user_id, j.version, j.due, j.state
-      from indexing.face_jobs j
-      where j.state in ('queued', 'sent') and j.error is null and (j.sending_until is null or j.sending_until < now)
-        and j.due < (select before from room) and j.event_id <> all (no_collection)
-      order by j.due, j.event_id, j.user_id
-      limit (select places from room)
-      for update skip locked
+    select u.*, row_number() over (order by u.due, u.event_id, u.user_id) as place from (
+      (select j.event_id, j.user_id, j.due, j.state from indexing.face_jobs j
+       where j.state = 'sent' and j.error is null and j.event_id <> all (no_collection)
+         and j.due < (select max(due) from waiting)
+       order by j.due, j.event_id, j.user_id limit (select 2 * count(*) from asked))
+      union all
+      (select j.event_id, j.user_id, j.due, j.state from indexing.face_jobs j
+       where j.state = 'queued' and j.error is null and (j.sending_until is null or j.sending_until < now)
+         and j.event_id <> all (no_collection) and j.due < (select max(due) from waiting)
+       order by j.due, j.event_id, j.user_id limit (select 2 * count(*) from asked))
     ) u
     where not exists (select from waiting w where w.event_id = u.event_id and w.user_id = u.user_id)
-  ), swapped as (
-    select w.event_id, w.user_id, w.state = 'sent' and (u.state = 'queued' or w.error is not null) as without_message
+      and not exists (select from given g where g.event_id = u.event_id and g.user_id = u.user_id)
+  ), plan as (
+    select
+      count(*) filter (where u.state = 'sent') as of_queue, count(*) filter (where u.state = 'queued') as of_outbox,
+      min(w.due) as before
     from waiting w join urgent u on u.place = w.place and u.due < w.due
+  ), taken_from_queue as materialized ( -- no job is locked that is not taken: whoever passes over a lock may rely on it
+    select j.event_id, j.user_id, j.version, j.due, j.state
+    from indexing.face_jobs j
+    where j.state = 'sent' and j.error is null and j.event_id <> all (no_collection) and j.due < (select before from plan)
+      and not exists (select from waiting w where w.event_id = j.event_id and w.user_id = j.user_id)
+    order by j.due, j.event_id, j.user_id limit (select of_queue from plan)
+    for update skip locked
+  ), taken_from_outbox as materialized (
+    select j.event_id, j.user_id, j.version, j.due, j.state
+    from indexing.face_jobs j
+    where j.state = 'queued' and j.error is null and (j.sending_until is null or j.sending_until < now)
+      and j.event_id <> all (no_collection) and j.due < (select before from plan)
+    order by j.due, j.event_id, j.user_id limit (select of_outbox from plan)
+    for update skip locked
+  ), taken as (
+    select t.*, row_number() over (order by t.due, t.event_id, t.user_id) as place
+    from (select * from taken_from_queue union all select * from taken_from_outbox) t
+    where not exists (select from given g where g.event_id = t.event_id and g.user_id = t.user_id)
+  ), displaced as (
+    select w.event_id, w.user_id, t.state = 'queued' or w.error is not null as without_message
+    from waiting w join taken t using (place)
   ), put_back as (
-    update indexing.face_jobs j set state = 'queued'
-    from swapped s where j.event_id = s.event_id and j.user_id = s.user_id and s.without_message
+    update indexing.face_jobs j set state = 'queued', send_token = null, sending_until = null
+    from displaced d where j.event_id = d.event_id and j.user_id = d.user_id and d.without_message
   ), chosen as (
     select a.* from asked a
-    where not exists (select from swapped s where s.event_id = a.event_id and s.user_id = a.user_id)
-    union all
-    select u.event_id, u.user_id, u.version
-    from urgent u left join waiting w on w.place = u.place
-    where u.place <= 0 or u.due < w.due
+    where not exists (select from displaced d where d.event_id = a.event_id and d.user_id = a.user_id)
+    union all select event_id, user_id, version from taken
+    union all select * from given
   )
   select jsonb_agg(to_jsonb(chosen)) into answer from chosen;
   return answer;

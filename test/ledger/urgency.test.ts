@@ -43,6 +43,24 @@ describe('a batch of less urgent messages', () => {
     for (const job of await inside.jobs(laterEvent)) expect(job.index_calls).toBe(1)
   })
 
+  it('leaves a message in the queue for every job that waits for one', async () => {
+    const { inside, laterEvent, messages, nextPage, soonerEvent, work } = await twoEvents(6, 3)
+    const page = await nextPage(2) // two of the three urgent ones are sent
+    await nextPage(0, 100_000, page.token)
+    const sent = async () =>
+      ((await inside.states(laterEvent)).sent ?? 0) + ((await inside.states(soonerEvent)).sent ?? 0)
+    for (const [handled, left] of [
+      [messages.slice(0, 2), 6],
+      [page.jobs, 4], // whose jobs were done in the places of the first
+      [messages.slice(2, 5), 1],
+      [messages.slice(5), 0],
+    ] as const) {
+      await work([...handled])
+      expect(await sent()).toBeLessThanOrEqual(left)
+    }
+    expect(await inside.states(soonerEvent)).toEqual({ indexed: 3 })
+  })
+
   it('keeps its places from jobs that wait for another try', async () => {
     const { begin, laterEvent, messages, sendAll, work } = await twoEvents(2, 2)
     await work(await sendAll(), { outcome: 'retry', face_id: null, error: 'not there yet' })
