@@ -7,10 +7,10 @@ const CYCLE_SECONDS = 1.2 // from one batch to the next: the slowest of its call
  * millisecond, and cannot give way to somebody more urgent any more.
  *
  * @param {number} tps IndexFaces calls a second of the whole account
- * @returns {{ batchSize: number, maximumConcurrency: number }} messages, from 10 to 100, and batches, from 2 to 10
+ * @returns {{ batchSize: number, maximumConcurrency: number }} messages, from 10 to 50, and batches, from 2 to 10
  */
 export function workerSize(tps) {
-  const batchSize = between(10, 100, Math.ceil(tps * SECONDS_AHEAD))
+  const batchSize = between(10, 50, Math.ceil(tps * SECONDS_AHEAD))
   const maximumConcurrency = between(2, 10, Math.ceil((tps * CYCLE_SECONDS) / batchSize) + 2)
   return { batchSize, maximumConcurrency }
 }

@@ -17,7 +17,7 @@ const usersIn = ({ rekognition, environment }: LocalSystem, event: string) =>
   rekognition.collection(`${environment.COLLECTION_PREFIX}${event}`)?.map((face) => face.externalImageId)
 
 test('an event of 2,500 consenting attendees is indexed whole, with one call each', async () => {
-  const system = await freshSystem({ tps: 5000 })
+  const system = await freshSystem({ tps: 250 })
   const event = await system.app.createEvent({ name: 'Stadium', startsAt: soon() })
   const users = await system.app.addAttendees(event, people(2500))
   const report = await system.functions.invoke('scheduler', {})
@@ -106,7 +106,8 @@ test('a worker is killed by its time-out with a batch half done: the whole batch
   // All have been indexed, and nobody takes the worker's word for it until its time is up.
   gateway.setFaults((request) => (request.function === 'indexing_finish' ? { delayMs: 60_000 } : undefined))
   await functions.invoke('scheduler', {})
-  await vi.waitFor(() => expect(functions.counts('worker').timeouts).toBeGreaterThan(0), 60_000)
+  // By the host, or by middy five milliseconds before it.
+  await vi.waitFor(() => expect(functions.counts('worker').milliseconds).toBeGreaterThan(19_000), 120_000)
   expect(rekognition.calls().IndexFaces.calls).toBe(10)
   expect(await app.statusOf(event)).toBe('in_progress')
   gateway.setFaults(undefined)

@@ -26,7 +26,7 @@ export const connectRekognition = () =>
     // that got no answer means; a retry inside the client would know none of these.
     maxAttempts: 1,
     requestHandler: new NodeHttpHandler({
-      connectionTimeout: 2_000,
+      connectionTimeout: 4_000,
       requestTimeout: CALL_TIMEOUT_MS,
       throwOnRequestTimeout: true,
     }),

@@ -77,8 +77,9 @@ describe('after the claim', () => {
     ['set', 'update profiles set photo_path = null where user_id = $1'],
     ['made with the profile', 'delete from profiles where user_id = $1'],
   ])('a photo that is %s for the first time has the face indexed', async (_, without) => {
-    const { app, event, follow, inside, owner, stranger } = await completedEvent()
+    const { absorb, app, event, follow, inside, owner, stranger } = await completedEvent()
     await owner.query(without, [stranger])
+    await absorb()
     await app.consent(event, [stranger])
     expect(await follow()).toMatchObject([{ user_id: stranger, action: 'none' }])
     expect(await inside.job(event, stranger)).toMatchObject({ state: 'skipped' })
