@@ -152,13 +152,7 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
     begin: (messages: JobRef[], token: string, leaseSeconds: number, tps: number) =>
       call('indexing_begin', { messages, token, lease_seconds: leaseSeconds, tps }, beginAnswer),
 
-    finish: (
-      token: string,
-      results: Result[],
-      throttled: boolean,
-      tps: number,
-      persist?: () => boolean,
-    ) =>
+    finish: (token: string, results: Result[], throttled: boolean, tps: number, persist?: () => boolean) =>
       call(
         'indexing_finish',
         { token, results, throttled, quiet_seconds: QUIET_SECONDS, tps },

@@ -46,20 +46,19 @@ export async function work(
   parts: WorkerParts,
   remaining: Remaining,
 ): Promise<PromiseSettledResult<void>[]> {
-  const jobs = new Map<string, JobRef>()
+  const jobs: JobRef[] = []
   const keys = records.map((record) => {
     try {
       const job = readMessage(record.body)
-      const key = attendeeKey(job)
-      if (job.version >= (jobs.get(key)?.version ?? 0)) jobs.set(key, job)
-      return key
+      jobs.push(job)
+      return attendeeKey(job)
     } catch (error) {
       if (error instanceof MessageError) return error
       throw error
     }
   })
 
-  const problems = await workOff([...jobs.values()], parts, remaining)
+  const problems = await workOff(jobs, parts, remaining)
   const settled = keys.map((key, index): PromiseSettledResult<void> => {
     const record = records[index]
     const received = Number(record?.attributes.ApproximateReceiveCount ?? 1)

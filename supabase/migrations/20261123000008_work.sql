@@ -4,8 +4,9 @@
 -- that are more urgent take the places of its least urgent jobs, and jobs whose messages are still in the queue those of
 -- messages that want nothing any more. So the order is the ledger's at the last moment, whatever lies in the queue before what.
 -- There are never fewer messages than jobs that wait for one: a job that gives its place to one from the queue is left that
--- one's message, and goes to the outbox where there is none.
--- Takes and returns [{"event_id", "user_id", "version"}, …]; locks the jobs that it returns.
+-- one's message, and goes to the outbox where there is none. Whatever queues a job gives it a new version.
+-- Takes one item for each message and returns one for each job, [{"event_id", "user_id", "version"}, …]; locks the jobs that
+-- it returns.
 create or replace function indexing.put_urgent_first(messages jsonb, token uuid) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
@@ -28,17 +29,16 @@ begin
   order by j.event_id, j.user_id for update of j;
 
   with asked as (
-    select m.event_id, m.user_id, m.version
+    select m.event_id, m.user_id, max(m.version) as version
     from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid, version integer)
+    group by m.event_id, m.user_id
   ), found as materialized ( -- by their keys, whatever the statistics say of their states
     select j.event_id, j.user_id, j.due, j.state, j.error
     from asked join indexing.face_jobs j using (event_id, user_id)
-    where j.version <= asked.version and (
-      j.state = 'sent' or (j.state = 'queued' and j.send_token is not null) -- its sender has not said so yet
-      or (j.state = 'running' and j.lease_until <= now)
-    )
+    where j.version <= asked.version
+      and (j.state in ('queued', 'sent') or (j.state = 'running' and j.lease_until <= now))
   ), spare as (
-    select count(*) - (select count(*) from found) as places from asked
+    select jsonb_array_length(messages) - (select count(*) from found) as places
   ), from_queue as materialized (
     select j.event_id, j.user_id, j.version
     from indexing.face_jobs j
@@ -101,7 +101,7 @@ begin
     select w.event_id, w.user_id, t.state = 'queued' or w.error is not null as without_message
     from waiting w join taken t using (place)
   ), put_back as (
-    update indexing.face_jobs j set state = 'queued', send_token = null, sending_until = null
+    update indexing.face_jobs j set state = 'queued', version = j.version + 1, send_token = null, sending_until = null
     from displaced d where j.event_id = d.event_id and j.user_id = d.user_id and d.without_message
   ), chosen as (
     select a.* from asked a
@@ -115,7 +115,7 @@ end
 $$;
 
 -- Says what each message needs now, by what the app wants at this moment, and leases those jobs that need a call.
---   messages       [{"event_id", "user_id", "version"}, …], each job once
+--   messages       [{"event_id", "user_id", "version"}, …], one for each message: they are as many places for jobs
 --   token          of the lease, made by the worker: asked again with the same one (the answer was lost), it answers again
 --   lease_seconds  longer than the worker may live and any of its calls may take to land
 --   tps            IndexFaces calls a second of the whole account
@@ -291,7 +291,7 @@ begin
       refused_for = case when r.outcome = 'skipped' and r.photo is not null then r.reason else j.refused_for end,
 
       version = j.version + case
-        when next = 'lost' or (next = 'again' and j.version = j.leased_version) then 1 else 0 end,
+        when next in ('lost', 'later') or (next = 'again' and j.version = j.leased_version) then 1 else 0 end,
       attempts = case when next in ('again', 'lost') then 0 when next = 'later' then greatest(j.attempts - 1, 0)
         else j.attempts end,
       due = case when r.against = 'no_consent' then '-infinity' else r.starts_at end,

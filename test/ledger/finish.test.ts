@@ -79,7 +79,7 @@ describe('what came of an attendee', () => {
     const { job, report, sendAll } = await heldJob()
     expect(await report({ ...NO_FACE, calls: 0, outcome: 'later' })).toMatchObject({ next: 'later' })
     expect(await job()).toMatchObject({ state: 'queued', attempts: 0, unconfirmed: false })
-    expect(await sendAll()).toMatchObject([{ version: 1 }])
+    expect(await sendAll()).toMatchObject([{ version: 2 }])
   })
 
   it('unclear: the message comes again, and nobody may act until the call can no longer land', async () => {
