@@ -1,47 +1,46 @@
 import { describe, expect, it } from 'vitest'
 import { Pace } from '../src/worker/pace.ts'
 
-/** Who had a turn, in the order in which they had it. */
-function turnsOf(pace: Pace) {
+/** A pace whose slots are renewed at once, with who had a turn in the order in which they had it. */
+function paceOf(firstMs: number, everyMs: number) {
   const order: string[] = []
+  const renewals: number[] = []
+  const pace = new Pace({ firstMs, everyMs }, async (slots) => {
+    renewals.push(slots)
+    return { firstMs: 50, everyMs: 10 }
+  })
   const turn = async (who: string) => {
-    await pace.turn()
+    const generation = await pace.turn()
     order.push(who)
+    return generation
   }
-  return { order, turn }
+  return { pace, order, renewals, turn }
 }
 
 describe('the pace of a batch', () => {
   it('gives the turns in the order in which they were asked for, none before its slot', async () => {
     const began = performance.now()
-    const { order, turn } = turnsOf(new Pace({ firstMs: 100, everyMs: 50 }))
+    const { order, turn } = paceOf(100, 50)
     await Promise.all([turn('first'), turn('second'), turn('third')])
     expect(order).toEqual(['first', 'second', 'third'])
-    expect(performance.now() - began).toBeGreaterThanOrEqual(195)
+    expect(performance.now() - began).toBeGreaterThanOrEqual(200)
   })
 
-  it('has the batch rest after a refusal, and the refused call before all who have not called yet', async () => {
-    const pace = new Pace({ firstMs: 0, everyMs: 10 })
-    const { order, turn } = turnsOf(pace)
-    await turn('refused')
+  it('has the refused call and all who have not called yet line up again, in new slots for each of them', async () => {
+    const { order, pace, renewals, turn } = paceOf(0, 20)
+    const slot = await turn('refused')
     const others = [turn('second'), turn('third')]
-    pace.throttled()
-    await Promise.all([turn('refused again'), ...others])
-    expect(order).toEqual(['refused', 'refused again', 'second', 'third'])
+    pace.refused(slot)
+    await Promise.all([turn('again'), ...others])
+    expect(renewals).toEqual([3])
+    expect(order.toSorted()).toEqual(['again', 'refused', 'second', 'third'])
   })
 
-  it('rests longer each time until a call passes', async () => {
-    const pace = new Pace({ firstMs: 0, everyMs: 0 })
-    const restAfter = async () => {
-      const began = performance.now()
-      pace.throttled()
-      await pace.turn()
-      return performance.now() - began
-    }
-    const first = await restAfter()
-    await restAfter()
-    expect(await restAfter()).toBeGreaterThan(399) // four times the first, give or take half
-    pace.passed()
-    expect(first).toBeGreaterThan(99)
+  it('counts one refusal of those that were called side by side', async () => {
+    const { pace, renewals, turn } = paceOf(0, 0)
+    const slots = await Promise.all([turn('first'), turn('second'), turn('third')])
+    for (const slot of slots) pace.refused(slot)
+    pace.refused(await turn('again'))
+    expect(renewals).toEqual([1, 1])
   })
 })

@@ -33,10 +33,8 @@ const task = jobRef.extend({
   list: z.boolean(),
   refused: z.string().nullable(),
 })
-const beginAnswer = z.object({
-  jobs: z.array(task),
-  pace: z.object({ first_ms: z.number(), every_ms: z.number() }),
-})
+const slots = z.object({ first_ms: z.number(), every_ms: z.number() })
+const beginAnswer = z.object({ jobs: z.array(task), pace: slots })
 
 /** What one attendee needs now; see `indexing_begin` in supabase/migrations for each field. */
 export type Task = z.output<typeof task>
@@ -159,6 +157,9 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
         z.array(next),
         persist,
       ),
+
+    /** Says that Rekognition throttled, and asks for new slots. */
+    throttled: (count: number, tps: number) => call('indexing_throttled', { slots: count, tps }, slots),
 
     forecast: (tps: number) =>
       call(

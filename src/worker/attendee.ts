@@ -160,16 +160,14 @@ async function removeFaces(result: Result, calls: Calls): Promise<void> {
 /** Makes a call in its time slot; one that was throttled again in a later slot, as long as there is time. */
 async function atPace<T>(call: () => Promise<T>, { onThrottled, pace, remaining }: Calls): Promise<T> {
   for (let refusal: unknown; ; ) {
-    await pace.turn()
+    const slot = await pace.turn()
     if (remaining() <= 0) throw refusal ?? new OutOfTime()
     try {
-      const answer = await call()
-      pace.passed()
-      return answer
+      return await call()
     } catch (error) {
       if (classify(error).kind !== 'throttled') throw error
       refusal = error
-      pace.throttled()
+      pace.refused(slot)
       onThrottled()
     }
   }

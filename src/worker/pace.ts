@@ -1,51 +1,56 @@
 import { pause } from '../core/time.ts'
 
-/** The slots of a batch as the ledger gave them: the first begins in `firstMs`, the others follow every `everyMs`. */
+/** Time slots as the ledger gives them: the first begins in `firstMs`, the others follow every `everyMs`. */
 export interface Slots {
   firstMs: number
   everyMs: number
 }
 
-const SHORTEST_REST_MS = 200
-const LONGEST_REST_MS = 8_000
-const SLOWER = 1.25 // after each rest
-
 /**
- * The time slots in which the IndexFaces calls of a batch may be made. When Rekognition throttles one all the same, nobody of
- * the batch calls for a while, longer each time until a call passes, and whoever has not called yet lines up again after that:
- * a call that is refused now tells what the others would be told.
+ * The time slots in which the IndexFaces calls of a batch may be made. When Rekognition refuses one all the same, it and all
+ * who have not called yet line up again, in slots of a slower pace: they would be told the same.
  */
 export class Pace {
-  #next: number
-  #everyMs: number
-  #restsUntil = Number.NEGATIVE_INFINITY
-  #refusals = 0
+  readonly #renew: (slots: number) => Promise<Slots>
+  #next = 0
+  #everyMs = 0
+  #waiting = 0
+  #generation = 0
+  #renewal: Promise<void> = Promise.resolve()
 
-  constructor({ firstMs, everyMs }: Slots) {
-    this.#next = performance.now() + firstMs
-    this.#everyMs = everyMs
+  /**
+   * @param slots as many as there are calls to be made
+   * @param renew says that a call was refused, and asks for so many new slots; must not reject
+   */
+  constructor(slots: Slots, renew: (slots: number) => Promise<Slots>) {
+    this.#renew = renew
+    this.#take(slots)
   }
 
-  /** Resolves when the next call may be made. */
-  async turn(): Promise<void> {
-    let slot: number
-    do {
-      slot = this.#next
+  /** Resolves when the next call may be made, with the generation of its slot. */
+  async turn(): Promise<number> {
+    this.#waiting++
+    for (;;) {
+      await this.#renewal
+      const generation = this.#generation
+      const slot = this.#next
       this.#next += this.#everyMs
       await pause(Math.ceil(slot - performance.now()))
-    } while (slot < this.#restsUntil)
+      if (generation !== this.#generation) continue
+      this.#waiting--
+      return generation
+    }
   }
 
-  passed(): void {
-    this.#refusals = 0
+  /** To be told of each refusal, with the generation of the call's slot: of one generation only the first counts. */
+  refused(generation: number): void {
+    if (generation !== this.#generation) return
+    this.#generation++
+    this.#renewal = this.#renew(this.#waiting + 1).then((slots) => this.#take(slots))
   }
 
-  throttled(): void {
-    const now = performance.now()
-    if (now < this.#restsUntil) return // made before it was known
-    const rest = Math.min(LONGEST_REST_MS, SHORTEST_REST_MS * 2 ** this.#refusals++)
-    this.#restsUntil = now + rest * (0.5 + Math.random())
-    this.#next = this.#restsUntil
-    this.#everyMs *= SLOWER
+  #take({ firstMs, everyMs }: Slots): void {
+    this.#next = performance.now() + firstMs
+    this.#everyMs = everyMs
   }
 }

@@ -11,7 +11,7 @@ import { collectionId, type Settings } from '../core/settings.ts'
 import type { Remaining } from '../core/time.ts'
 import { type Attempt, type Calls, followAttendee } from './attendee.ts'
 import { backoffSeconds } from './backoff.ts'
-import { Pace } from './pace.ts'
+import { Pace, type Slots } from './pace.ts'
 
 export interface WorkerParts {
   settings: Pick<
@@ -33,6 +33,9 @@ class Again extends Error {
     this.seconds = seconds
   }
 }
+
+/** Between calls when Rekognition throttles and the database, which knows the pace, is away. */
+const BLIND_REST_MS = 2_000
 
 /** After the last call could be begun: the call itself, and `finish` with its repetitions. */
 const RESERVE_MS = CALL_TIMEOUT_MS + 5_000
@@ -133,9 +136,15 @@ async function workOnce(
   if (toDo.length === 0) return { attempts: new Map(), nexts: [] }
 
   let throttled = 0
+  let unsaid = false // that Rekognition throttled
+  const renew = (slots: number): Promise<Slots> =>
+    database.throttled(slots, settings.indexFacesTps).then(slotsOf, () => {
+      unsaid = true
+      return { firstMs: BLIND_REST_MS * (0.5 + Math.random()), everyMs: BLIND_REST_MS }
+    })
   const callsFor = callsOfBatch(parts, {
     remaining: () => remaining() - RESERVE_MS,
-    pace: new Pace({ firstMs: pace.first_ms, everyMs: pace.every_ms }),
+    pace: new Pace(slotsOf(pace), renew),
     onThrottled: () => throttled++,
   })
   const attempts = await Promise.all(toDo.map((task) => followAttendee(task, callsFor(task))))
@@ -151,9 +160,14 @@ async function workOnce(
   )
   // What was done here would be done again by whoever comes next.
   const persist = () => remaining() > 12_000 // for a pause and a call without an answer
-  const nexts = await database.finish(token, results, throttled > 0, settings.indexFacesTps, persist)
+  const nexts = await database.finish(token, results, unsaid, settings.indexFacesTps, persist)
   return { attempts: new Map(attempts.map((attempt) => [attendeeKey(attempt.result), attempt])), nexts }
 }
+
+const slotsOf = ({ first_ms, every_ms }: { first_ms: number; every_ms: number }): Slots => ({
+  firstMs: first_ms,
+  everyMs: every_ms,
+})
 
 /** What the calls of a batch share: per event one listing, and one making of a missing collection. */
 function callsOfBatch(

@@ -12,7 +12,7 @@ alter table indexing.pace enable row level security;
 revoke all on indexing.pace from public, anon, authenticated, service_role;
 
 -- Hands out the next slots: the first begins in first_ms, the others follow every every_ms. Slots nobody uses cost their
--- time and no more.
+-- time and no more. After a rest the first lie up to 0.4 s back, to be used at once: a quota is a bucket that has filled.
 create or replace function indexing.take_slots(slots integer, tps double precision) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
@@ -24,7 +24,7 @@ begin
     return jsonb_build_object('first_ms', 0, 'every_ms', 0);
   end if;
   update indexing.pace p set
-    next_slot = greatest(p.next_slot, now)
+    next_slot = greatest(p.next_slot, now - interval '0.4 seconds')
       + make_interval(secs => slots / least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)))
   where p.only_row
   returning
@@ -32,7 +32,7 @@ begin
     p.next_slot - make_interval(secs => slots / least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)))
   into rate, first;
   return jsonb_build_object(
-    'first_ms', greatest(0, extract(epoch from first - now) * 1000), 'every_ms', 1000 / rate
+    'first_ms', extract(epoch from first - now) * 1000, 'every_ms', 1000 / rate
   );
 end
 $$;
@@ -44,12 +44,22 @@ returns double precision language sql stable set search_path = '' as $$
     else least(tps, rate + tps * 0.01 * extract(epoch from clock_timestamp() - since)) end
 $$;
 
--- Rekognition throttled: somebody else uses the quota too. Everybody goes slower, once a second at most.
+-- Rekognition throttled: somebody else uses the quota too. Everybody goes slower, once a second at most. Not too much: what is
+-- left unused for a moment is not lost, for the quota is a bucket that fills.
 create or replace function indexing.slow_down(tps double precision) returns void
 language sql set search_path = '' as $$
   update indexing.pace p set
-    rate = greatest(0.5, 0.8 * indexing.recovered_rate(p.rate, p.rate_since, tps)), rate_since = clock_timestamp()
+    rate = greatest(0.5, 0.7 * indexing.recovered_rate(p.rate, p.rate_since, tps)), rate_since = clock_timestamp()
   where p.only_row and p.rate_since < clock_timestamp() - interval '1 second'
+$$;
+
+-- A worker says at once that a call of it was throttled, and is given new slots for this and those not yet made. See take_slots.
+create or replace function public.indexing_throttled(slots integer, tps double precision) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform indexing.slow_down(tps);
+  return indexing.take_slots(slots, tps);
+end
 $$;
 
 select indexing.close_functions();

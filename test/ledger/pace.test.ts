@@ -10,9 +10,9 @@ describe('the pace of calls', () => {
     const began = await one<Date>(owner, 'select clock_timestamp()')
     const paces = await atOnce(10, (worker) => pace(messages.slice(worker * 10, worker * 10 + 10), 20))
     expect(paces.map(({ every_ms }) => every_ms)).toEqual(Array(10).fill(50))
-    // 100 slots of 50 ms: the last ends five seconds after the first began.
+    // 100 slots of 50 ms: the last ends five seconds after the first began, which after a rest lies 0.4 s back.
     const end = await one<Date>(owner, 'select next_slot from indexing.pace')
-    expect(Number(end) - Number(began)).toBeGreaterThanOrEqual(5000)
+    expect(Number(end) - Number(began)).toBeGreaterThanOrEqual(4600)
     const firsts = paces.map(({ first_ms }) => first_ms).sort((a, b) => a - b)
     expect(firsts[0]).toBeLessThan(500)
     for (const [index, first] of firsts.entries()) {
@@ -38,18 +38,18 @@ describe('the pace of calls', () => {
     expect(first_ms).toBeLessThanOrEqual(2000)
   })
 
-  it('slows down for all by a fifth when one was throttled, once a second at most, and recovers', async () => {
+  it('slows down for all by three tenths when one was throttled, once a second at most, and recovers', async () => {
     const { finish, owner, pace, messages } = await sentEvent(1)
     await atOnce(5, () => finish('00000000-0000-0000-0000-000000000000', [], { throttled: true, tps: 50 }))
     const rate = await one<number>(owner, rateNow)
-    expect(rate).toBeGreaterThanOrEqual(40)
-    expect(rate).toBeLessThan(45)
+    expect(rate).toBeGreaterThanOrEqual(35)
+    expect(rate).toBeLessThan(40)
     const { every_ms } = await pace(messages, 50)
     expect(every_ms).toBeGreaterThan(1000 / 50)
-    expect(every_ms).toBeLessThanOrEqual(1000 / 40)
+    expect(every_ms).toBeLessThanOrEqual(1000 / 35)
     await owner.query("update indexing.pace set rate_since = rate_since - interval '10 s'")
-    expect(await one<number>(owner, rateNow)).toBeGreaterThanOrEqual(45)
-    await owner.query("update indexing.pace set rate_since = rate_since - interval '10 s'")
+    expect(await one<number>(owner, rateNow)).toBeGreaterThanOrEqual(40)
+    await owner.query("update indexing.pace set rate_since = rate_since - interval '20 s'")
     expect(await one<number>(owner, rateNow)).toBe(50)
   })
 
