@@ -16,7 +16,7 @@ const CALLS: Record<string, string> = {
   indexing_sweep: 'select public.indexing_sweep(900)',
   indexing_absorb: 'select public.indexing_absorb(5000)',
   indexing_claim: `select public.indexing_claim(20, ${TPS})`,
-  indexing_collections: 'select public.indexing_collections()',
+  indexing_collections: 'select public.indexing_collections(25)',
   indexing_expand: 'select public.indexing_expand(10000)',
   indexing_next_page: `select public.indexing_next_page(1000, ${TPS * 180})`,
   indexing_forecast: `select public.indexing_forecast(${TPS})`,
