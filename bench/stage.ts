@@ -11,7 +11,6 @@ import type { Bench } from './scenario.ts'
 export const LATENCY: Latency = { medianMs: 250, p99Ms: 900 }
 
 const PHOTO = 'portrait.jpg'
-const WARM_UP = 100 // attendees: a batch for each of the ten workers
 const REST_MS = 1_500 // after which the quota and the pace are as if nothing had been
 
 export interface StageOptions {
@@ -48,6 +47,7 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
 /** A system of its own for a scenario, with events and crowds to put into it and counters to read. */
 export async function openStage(bench: Bench, { tps, latency = LATENCY, change }: StageOptions) {
   let everySeconds = 60
+  let batches = 0 // attendees that make a batch for each of the workers
   const system = await startLocalSystem({
     engine: 'synthetic',
     tps,
@@ -57,6 +57,8 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
       change?.(deployment)
       const scheduler = deployment.functions.find(({ name }) => name === 'scheduler')
       everySeconds = scheduler?.schedules[0]?.everySeconds ?? everySeconds
+      const source = deployment.functions.find(({ name }) => name === 'worker')?.eventSources[0]
+      if (source) batches = source.batchSize * source.maximumConcurrency
     },
   })
   const pool = new pg.Pool({ connectionString: system.database.url, max: 4 })
@@ -101,7 +103,7 @@ export async function openStage(bench: Bench, { tps, latency = LATENCY, change }
      * all start on the same few cores, which in Lambda they do not. What starting one takes is the scenario `cold`.
      */
     async warmUp(): Promise<void> {
-      const event = await this.gather(WARM_UP)
+      const event = await this.gather(batches)
       await this.schedule()
       await this.settled([event], 60)
       clearInterval(schedule) // the event that is measured is to be claimed when the scenario says so

@@ -23,10 +23,11 @@ export async function startProfiler(): Promise<{ stop: () => Promise<Profiles> }
   return {
     stop: async () => {
       const { profile: main } = await session.post('Profiler.stop')
-      const stopped = (await workers.each('Profiler.stop')) as { profile: Profiler.Profile }[]
+      // Of a thread that began later there is none.
+      const stopped = (await workers.each('Profiler.stop')) as (undefined | { profile: Profiler.Profile })[]
       await session.post('NodeWorker.disable')
       session.disconnect()
-      return { main, workers: stopped.map(({ profile }) => profile) }
+      return { main, workers: stopped.flatMap((one) => one?.profile ?? []) }
     },
   }
 }
