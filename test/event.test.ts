@@ -17,7 +17,7 @@ const usersIn = ({ rekognition, environment }: LocalSystem, event: string) =>
   rekognition.collection(`${environment.COLLECTION_PREFIX}${event}`)?.map((face) => face.externalImageId)
 
 test('an event of 2,500 consenting attendees is indexed whole, with one call each', async () => {
-  const system = await freshSystem({ tps: 250 })
+  const system = await freshSystem({ tps: 50 })
   const event = await system.app.createEvent({ name: 'Stadium', startsAt: soon() })
   const users = await system.app.addAttendees(event, people(2500))
   const report = await system.functions.invoke('scheduler', {})
