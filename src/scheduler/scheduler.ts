@@ -74,7 +74,7 @@ export async function schedule(
 
   const swept = await database.sweep(LOST_AFTER_SECONDS)
   // Before the claim, so that what it sees by itself is not looked at a second time.
-  const changes = await absorbChanges(database, timeIsUp)
+  const changes = await writeJobs(() => database.absorb(CHANGES_PAGE), timeIsUp)
   const { events } = await database.claim(windowMinutes, parts.settings.indexFacesTps)
 
   const collections = { failed: 0, errors: [] as string[] }
@@ -88,7 +88,7 @@ export async function schedule(
     const errors = results.flatMap(({ error }) => error ?? [])
     collections.failed += errors.length
     collections.errors.push(...errors)
-    written += await writeJobs(database, timeIsUp)
+    written += await writeJobs(() => database.expand(JOBS_PAGE), timeIsUp)
     const { sent, left, errors: unsent } = await emptyOutbox(parts, timeIsUp)
     outbox.sent += sent
     outbox.left = left
@@ -131,24 +131,16 @@ async function sayWhoIsLate({ database, settings }: SchedulerParts): Promise<num
   return late.length
 }
 
-/** Turns what the app has changed into jobs; returns how many. */
-async function absorbChanges(database: Database, timeIsUp: () => boolean): Promise<number> {
-  let jobs = 0
-  for (let more = true; more && !timeIsUp(); ) {
-    const absorbed = await database.absorb(CHANGES_PAGE)
-    jobs += absorbed.jobs
-    more = absorbed.more
-  }
-  return jobs
-}
-
-/** Writes the jobs of claimed events whose collection is there; returns how many. */
-async function writeJobs(database: Database, timeIsUp: () => boolean): Promise<number> {
+/** Writes jobs page after page, until there are no more or the time is up; returns how many. */
+async function writeJobs(
+  nextPage: () => Promise<{ jobs: number; more: boolean }>,
+  timeIsUp: () => boolean,
+): Promise<number> {
   let written = 0
   for (let more = true; more && !timeIsUp(); ) {
-    const expanded = await database.expand(JOBS_PAGE)
-    written += expanded.jobs
-    more = expanded.more
+    const page = await nextPage()
+    written += page.jobs
+    more = page.more
   }
   return written
 }
