@@ -133,7 +133,7 @@ async function measure(
         const { first, reference, referenceFirst } = FUNCTIONS[name]
         if (name === 'scheduler')
           await stage.sql(
-            `update indexing.face_jobs set state = 'queued', sent_at = null, send_token = null, sending_until = null
+            `update indexing.face_jobs set state = 'queued', sent_at = null
              where state in ('queued', 'sent')`,
           )
         const environment = environmentOf(name)

@@ -23,7 +23,7 @@ export class DatabaseError extends Error {
 const id = z.string()
 const jobRef = z.object({ event_id: id, user_id: id, version: z.number() })
 
-const pageAnswer = z.object({ token: z.string(), jobs: z.array(jobRef), left: z.number() })
+const pageAnswer = z.object({ token: z.string().nullable(), jobs: z.array(jobRef), left: z.number() })
 
 const task = jobRef.extend({
   action: z.enum(['index', 'erase', 'none']),

@@ -9,7 +9,7 @@ export interface OutboxParts {
   sqs: SQSClient
 }
 
-/** What was sent, what is queued for later, and what SQS said of each message that it did not take. */
+/** What was sent, what is queued for later, and what SQS said of each message that it did not take; these are sent after a minute. */
 export interface OutboxReport {
   sent: number
   left: number

@@ -113,7 +113,7 @@ export async function schedule(
     swept: swept.jobs,
     late_events: late,
     left_for_later: {
-      jobs: outbox.left,
+      jobs: outbox.left + outbox.errors.length,
       collections: collections.failed,
       because: [...new Set([...collections.errors, ...outbox.errors])],
     },

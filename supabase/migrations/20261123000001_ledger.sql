@@ -44,9 +44,7 @@ create table if not exists indexing.face_jobs (
   index_calls     integer not null default 0,    -- IndexFaces calls spent, over all versions
   due             timestamptz not null,          -- the order of the outbox: -infinity erases, else the event's start
   queued_at       timestamptz not null default clock_timestamp(),
-  send_token      uuid,                          -- a scheduler is sending it …
-  sending_until   timestamptz,                   -- … and is given up after this
-  sent_at         timestamptz,
+  sent_at         timestamptz,                   -- handed to a scheduler to be sent: see pages
   lease_token     uuid,                          -- a worker is acting on it …
   lease_until     timestamptz,                   -- … and no call of it can still land after this
   leased_version  integer,
@@ -67,6 +65,8 @@ create table if not exists indexing.face_jobs (
 
 -- Since the first version.
 alter table indexing.face_jobs
+  drop column if exists send_token,
+  drop column if exists sending_until,
   add column if not exists second_look_at timestamptz, -- to be looked at once more then; see indexing_absorb
   add column if not exists refused_photo  text,        -- Rekognition has found no use for this one …
   add column if not exists refused_for    text;        -- … for this reason: no second call for it
@@ -75,13 +75,20 @@ create index if not exists face_jobs_outbox on indexing.face_jobs (due, event_id
 -- What a worker may take before what its messages say: in the queue, and not waiting for another try.
 create index if not exists face_jobs_in_queue on indexing.face_jobs (due, event_id, user_id)
   where state = 'sent' and error is null;
-create index if not exists face_jobs_sending on indexing.face_jobs (send_token) where send_token is not null;
 create index if not exists face_jobs_sent on indexing.face_jobs (sent_at) where state = 'sent';
 create index if not exists face_jobs_running on indexing.face_jobs (lease_until) where state = 'running';
 create index if not exists face_jobs_second_look on indexing.face_jobs (second_look_at) where second_look_at is not null;
 create index if not exists face_jobs_open on indexing.face_jobs (event_id) where ended_at is null;
 create index if not exists face_jobs_failed on indexing.face_jobs (event_id) where state = 'failed';
 create index if not exists face_jobs_by_user on indexing.face_jobs (user_id, event_id);
+
+-- The pages of jobs that schedulers are sending at this moment. A page's jobs bear its sent_at, so that one row confirms them all.
+create table if not exists indexing.pages (
+  token   uuid primary key default gen_random_uuid(),
+  sent_at timestamptz not null,
+  jobs    integer not null,
+  until   timestamptz not null default clock_timestamp() + interval '1 minute' -- its scheduler is given up after this
+);
 
 -- What lay in the dead-letter queue and is no message of ours, as it came.
 create table if not exists indexing.dead_letters (
@@ -95,6 +102,7 @@ create table if not exists indexing.dead_letters (
 -- Row-level security without a policy and no grants: the tables are reached through the functions alone.
 alter table indexing.event_runs enable row level security;
 alter table indexing.face_jobs enable row level security;
+alter table indexing.pages enable row level security;
 alter table indexing.dead_letters enable row level security;
 revoke all on all tables in schema indexing from public, anon, authenticated, service_role;
 

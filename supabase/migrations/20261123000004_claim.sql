@@ -120,7 +120,7 @@ begin
       version = j.version + 1, attempts = 0, dead_letters = 0, error = null, reason = null,
       unconfirmed = true, -- the collection may be another than the one that the ledger knew
       refused_photo = null, refused_for = null,
-      due = excluded.due, queued_at = clock_timestamp(), send_token = null, sending_until = null, ended_at = null
+      due = excluded.due, queued_at = clock_timestamp(), ended_at = null
     where j.queued_at < run.claimed_at; -- else a change since the claim has queued it already
     get diagnostics written = row_count;
 

@@ -29,8 +29,7 @@ begin
   update indexing.face_jobs j set
     face_id = null, face_photo = null, stray_face_ids = '{}', version = j.version + 1,
     state = case when j.state = 'running' then j.state else 'queued' end,
-    attempts = 0, dead_letters = 0, error = null, queued_at = clock_timestamp(),
-    send_token = null, sending_until = null, ended_at = null
+    attempts = 0, dead_letters = 0, error = null, queued_at = clock_timestamp(), ended_at = null
   where j.event_id = event and (j.face_id is not null or cardinality(j.stray_face_ids) > 0 or j.state = 'running');
 end
 $$;

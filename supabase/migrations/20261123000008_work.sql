@@ -50,8 +50,7 @@ begin
   ), from_outbox as materialized (
     select j.event_id, j.user_id, j.version
     from indexing.face_jobs j
-    where j.state = 'queued' and j.error is null and (j.sending_until is null or j.sending_until < now)
-      and j.event_id <> all (no_collection)
+    where j.state = 'queued' and j.error is null and j.event_id <> all (no_collection)
     order by j.due, j.event_id, j.user_id
     limit (select places from spare) - (select count(*) from from_queue)
     for update skip locked
@@ -60,7 +59,7 @@ begin
   ), waiting as (
     select f.*, row_number() over (order by f.due desc, f.event_id, f.user_id) as place
     from found f where f.state <> 'running'
-  ), urgent as (
+  ), urgent as materialized (
     select u.*, row_number() over (order by u.due, u.event_id, u.user_id) as place from (
       (select j.event_id, j.user_id, j.due, j.state from indexing.face_jobs j
        where j.state = 'sent' and j.error is null and j.event_id <> all (no_collection)
@@ -68,8 +67,8 @@ begin
        order by j.due, j.event_id, j.user_id limit (select 2 * count(*) from asked))
       union all
       (select j.event_id, j.user_id, j.due, j.state from indexing.face_jobs j
-       where j.state = 'queued' and j.error is null and (j.sending_until is null or j.sending_until < now)
-         and j.event_id <> all (no_collection) and j.due < (select max(due) from waiting)
+       where j.state = 'queued' and j.error is null and j.event_id <> all (no_collection)
+         and j.due < (select max(due) from waiting)
        order by j.due, j.event_id, j.user_id limit (select 2 * count(*) from asked))
     ) u
     where not exists (select from waiting w where w.event_id = u.event_id and w.user_id = u.user_id)
@@ -89,8 +88,7 @@ begin
   ), taken_from_outbox as materialized (
     select j.event_id, j.user_id, j.version, j.due, j.state
     from indexing.face_jobs j
-    where j.state = 'queued' and j.error is null and (j.sending_until is null or j.sending_until < now)
-      and j.event_id <> all (no_collection) and j.due < (select before from plan)
+    where j.state = 'queued' and j.error is null and j.event_id <> all (no_collection) and j.due < (select before from plan)
     order by j.due, j.event_id, j.user_id limit (select of_outbox from plan)
     for update skip locked
   ), taken as (
@@ -101,7 +99,7 @@ begin
     select w.event_id, w.user_id, t.state = 'queued' or w.error is not null as without_message
     from waiting w join taken t using (place)
   ), put_back as (
-    update indexing.face_jobs j set state = 'queued', version = j.version + 1, send_token = null, sending_until = null
+    update indexing.face_jobs j set state = 'queued', version = j.version + 1
     from displaced d where j.event_id = d.event_id and j.user_id = d.user_id and d.without_message
   ), chosen as (
     select a.* from asked a
@@ -162,14 +160,13 @@ begin
     update indexing.face_jobs j set
       state = case when j.face_id is not null then 'indexed' else indexing.end_without_face(open.reason) end,
       reason = case when j.face_id is null or open.tenure then open.reason end, error = null, ended_at = now,
-      send_token = null, sending_until = null, lease_token = null, lease_until = null, leased_version = null
+      lease_token = null, lease_until = null, leased_version = null
     from open
     where j.event_id = open.event_id and j.user_id = open.user_id and not open.call_needed
     returning j.event_id
   ), leased as (
     update indexing.face_jobs j set
       state = 'running', attempts = j.attempts + case when j.lease_token = token then 0 else 1 end,
-      send_token = null, sending_until = null,
       lease_token = token, lease_until = now + make_interval(secs => lease_seconds), leased_version = j.version,
       unconfirmed = j.unconfirmed or open.photo is not null
     from open
@@ -296,7 +293,6 @@ begin
         else j.attempts end,
       due = case when r.against = 'no_consent' then '-infinity' else r.starts_at end,
       queued_at = case when next in ('again', 'later', 'lost') then now else j.queued_at end,
-      send_token = null, sending_until = null,
       sent_at = case when next = 'retry' then now else j.sent_at end,
       lease_token = case when next in ('lost', 'unclear') then j.lease_token end,
       lease_until = case next when 'lost' then j.lease_until

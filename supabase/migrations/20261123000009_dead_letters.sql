@@ -1,14 +1,15 @@
 -- Ends the jobs of dead letters as failed, with the error of their last attempt, and settles their events.
 --   letters  [{"event_id", "user_id", "version"}, …]
--- A dead letter older than its job, or whose job has ended or is being worked on, changes nothing. One whose job no attempt
--- has left a word about (the database was away, or the workers died) goes back to the outbox: three times at most, and
--- not after five attempts.
+-- A dead letter older than its job, or whose job has ended or is being worked on, changes nothing about that job; but it was a
+-- place, and another job may wait for it: that one goes back to the outbox. So does one whose job no attempt has left a word
+-- about (the database was away, or the workers died): three times at most, and not after five attempts.
 -- Returns {"failed": n, "requeued": n}.
 create or replace function public.indexing_bury(letters jsonb) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
   answer jsonb;
   ended uuid[];
+  places bigint; -- that were not their jobs' own
 begin
   perform from indexing.face_jobs j
   join jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid) using (event_id, user_id)
@@ -42,9 +43,14 @@ begin
       'failed', count(*) filter (where state = 'failed'),
       'requeued', count(*) filter (where state = 'queued')
     ),
-    array_agg(distinct event_id) filter (where state = 'failed')
-  into answer, ended
+    array_agg(distinct event_id) filter (where state = 'failed'),
+    jsonb_array_length(letters) - count(*)
+  into answer, ended, places
   from buried;
+
+  if places > 0 then
+    perform indexing.requeue_places(places);
+  end if;
 
   if ended is not null then
     perform indexing.settle(ended);

@@ -17,8 +17,7 @@ begin
   perform from indexing.face_jobs j
   where j.event_id = any (uncollected) and j.state = 'queued' order by j.event_id, j.user_id for update;
   update indexing.face_jobs j set
-    state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1,
-    send_token = null, sending_until = null
+    state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1
   from indexing.event_runs r
   where j.event_id = any (uncollected) and j.state = 'queued' and r.event_id = j.event_id;
 

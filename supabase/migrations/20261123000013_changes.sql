@@ -152,7 +152,7 @@ begin
     state = case when j.state = 'running' then j.state else 'erased' end,
     reason = 'event_deleted', error = null,
     face_id = null, face_photo = null, stray_face_ids = '{}', unconfirmed = true,
-    send_token = null, sending_until = null, second_look_at = null,
+    second_look_at = null,
     ended_at = case when j.state <> 'running' then clock_timestamp() end
   where j.event_id = event and j.user_id = any (attendees);
   update indexing.event_runs r set
@@ -292,7 +292,7 @@ begin
     state = case when j.state = 'running' then j.state else 'queued' end,
     unconfirmed = true, due = excluded.due, second_look_at = excluded.second_look_at,
     attempts = 0, dead_letters = 0, error = null, reason = null, queued_at = clock_timestamp(),
-    send_token = null, sending_until = null, ended_at = null;
+    ended_at = null;
   get diagnostics written = row_count;
   return jsonb_build_object('changes', cardinality(taken), 'jobs', written, 'more', more);
 end

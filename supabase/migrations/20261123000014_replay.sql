@@ -35,7 +35,7 @@ begin
 
   update indexing.face_jobs j set
     state = 'queued', version = j.version + 1, attempts = 0, dead_letters = 0, reason = null, error = null,
-    queued_at = now, ended_at = null, sending_until = null, send_token = null, refused_photo = null, refused_for = null
+    queued_at = now, ended_at = null, refused_photo = null, refused_for = null
   where j.event_id = any (free) and (attendee is null or j.user_id = attendee)
     and (j.state = 'failed' and (why is null or j.reason = why) or j.state = 'skipped' and j.reason = why);
   get diagnostics replayed = row_count;

@@ -173,16 +173,6 @@ describe('a look at an attendee whose face is in the collection', () => {
 })
 
 describe('messages that want nothing', () => {
-  it('of an older version are ignored while a newer one is being sent', async () => {
-    const { absorb, app, begin, event, inside, messages, nextPage, users } = await sentEvent(1)
-    await app.photo(users[0] ?? '', 'photos/new')
-    await absorb()
-    const { jobs } = await nextPage()
-    expect((await begin(messages)).tasks).toMatchObject([NOTHING])
-    expect(await inside.states(event)).toEqual({ queued: 1 })
-    expect((await begin(jobs)).tasks).toMatchObject([{ action: 'index', photo: 'photos/new', version: 2 }])
-  })
-
   it('of an older version give their places to what waits, such as the job as it is now', async () => {
     const { absorb, app, begin, messages, sendAll, users } = await sentEvent(1)
     await app.photo(users[0] ?? '', 'photos/new')
@@ -191,6 +181,17 @@ describe('messages that want nothing', () => {
       { action: 'index', photo: 'photos/new', version: 2 },
     ])
     expect(await sendAll()).toEqual([])
+  })
+
+  it('of an older version do so while the newer one is being sent, which then wants nothing', async () => {
+    const { absorb, app, begin, messages, nextPage, users } = await sentEvent(1)
+    await app.photo(only(users), 'photos/new')
+    await absorb()
+    const { jobs } = await nextPage()
+    expect((await begin(messages)).tasks).toMatchObject([
+      { action: 'index', photo: 'photos/new', version: 2 },
+    ])
+    expect((await begin(jobs)).tasks).toMatchObject([NOTHING])
   })
 
   it('of a job that has ended are ignored', async () => {

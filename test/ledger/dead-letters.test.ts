@@ -62,14 +62,29 @@ describe('a dead letter', () => {
     expect(await inside.states(event)).toEqual({ indexed: 1 })
   })
 
-  it('older than its job changes nothing', async () => {
-    const { absorb, app, bury, event, inside, messages, sendAll, users } = await sentEvent(1)
+  it('older than its job fails nothing', async () => {
+    const { absorb, app, begin, bury, event, inside, messages, sendAll, users } = await sentEvent(1)
     await app.photo(only(users), 'photos/new')
     await absorb()
-    await sendAll()
+    await begin(await sendAll())
     const before = await inside.jobs(event)
     expect(await bury(messages)).toEqual({ failed: 0, requeued: 0 })
     expect(await inside.jobs(event)).toEqual(before)
+  })
+
+  it('that was the place of another job has that one sent again', async () => {
+    const { app, bury, event, inside, messages, prepare, sendAll, work } = await sentEvent(2)
+    // A sooner event takes the places; its own messages are left to the first, and one of them is lost.
+    const sooner = await app.event({ startsAt: "now() + interval '1 min'" })
+    await app.consent(sooner, await app.users(2))
+    await prepare()
+    const left = await sendAll()
+    await work(messages)
+    expect(await inside.states(event)).toEqual({ sent: 2 })
+    expect(await bury(left.slice(0, 1))).toEqual({ failed: 0, requeued: 0 })
+    expect(await inside.states(event)).toEqual({ sent: 1, queued: 1 })
+    await work([...left.slice(1), ...(await sendAll())])
+    expect(await inside.states(event)).toEqual({ indexed: 2 })
   })
 
   it('whose job has ended, is being worked on, is queued or unknown changes nothing', async () => {

@@ -66,7 +66,7 @@ describe('handing out pages', () => {
     expect(new Set(handed).size).toBe(handed.length)
     expect(handed).toHaveLength(400)
     expect((await nextPage(1000)).jobs).toHaveLength(100)
-    expect(await inside.states(event)).toEqual({ queued: 500 })
+    expect(await inside.states(event)).toEqual({ sent: 500 })
   })
 
   it('sends all, each once, when five schedulers empty it page by page', async () => {
@@ -87,9 +87,30 @@ describe('handing out pages', () => {
   it('gives a page again whose scheduler died, when its lease has run out and not before', async () => {
     const { inside, nextPage, users } = await queuedEvent(3)
     expect(usersOf((await nextPage()).jobs)).toEqual(users)
-    expect(await nextPage()).toMatchObject({ jobs: [], left: 3 })
+    expect(await nextPage()).toMatchObject({ jobs: [], left: 0 })
     await inside.expirePages()
-    expect(usersOf((await nextPage()).jobs)).toEqual(users)
+    const { jobs } = await nextPage()
+    expect(usersOf(jobs)).toEqual(users)
+    expect(jobs).toMatchObject([{ version: 2 }, { version: 2 }, { version: 2 }])
+  })
+
+  it('sends what was left the messages of a page that may never have been sent, when its scheduler died', async () => {
+    const { app, begin, event, finish, inside, nextPage, prepare } = await queuedEvent(3)
+    const first = await nextPage()
+    await nextPage(0, 100_000, first.token)
+    const sooner = await app.event({ startsAt: "now() + interval '1 min'" })
+    await app.consent(sooner, await app.users(2))
+    await prepare()
+    await nextPage(2) // and its scheduler dies
+    const { tasks, token } = await begin(first.jobs) // two of these places are given to the page's jobs
+    await finish(
+      token,
+      tasks.filter(({ action }) => action === 'index').map((task) => resultOf(task)),
+    )
+    expect(await inside.states(sooner)).toEqual({ indexed: 2 })
+    expect(await inside.states(event)).toEqual({ indexed: 1, sent: 2 })
+    await inside.expirePages()
+    expect((await nextPage()).jobs).toMatchObject([{ event_id: event }, { event_id: event }])
   })
 
   it('does not take the word of a scheduler whose page has passed to another', async () => {
@@ -97,18 +118,19 @@ describe('handing out pages', () => {
     const slow = await nextPage()
     await inside.expirePages()
     const other = await nextPage()
+    expect(usersOf(other.jobs)).toEqual(usersOf(slow.jobs))
     await nextPage(0, 100_000, slow.token)
-    expect(await inside.states(event)).toEqual({ queued: 3 })
-    await nextPage(0, 100_000, other.token)
+    await inside.expirePages() // of the other, who died, too
+    expect(usersOf((await nextPage()).jobs)).toEqual(usersOf(slow.jobs))
     expect(await inside.states(event)).toEqual({ sent: 3 })
   })
 
-  it('keeps what SQS did not take, and gives it again when the lease of the page has run out', async () => {
-    const { event, inside, nextPage, users } = await queuedEvent(3)
+  it('keeps what SQS did not take, and gives it again after a minute, alone', async () => {
+    const { inside, nextPage, users } = await queuedEvent(3)
     const page = await nextPage()
     const unsent = page.jobs.slice(1, 2)
-    expect(await nextPage(1000, 100_000, page.token, unsent)).toMatchObject({ jobs: [], left: 1 })
-    expect(await inside.states(event)).toEqual({ queued: 1, sent: 2 })
+    expect(await nextPage(1000, 100_000, page.token, unsent)).toMatchObject({ jobs: [], left: 0 })
+    expect(await nextPage()).toMatchObject({ jobs: [] })
     await inside.expirePages()
     expect(usersOf((await nextPage()).jobs)).toEqual([users[1]])
   })
@@ -117,6 +139,8 @@ describe('handing out pages', () => {
     const { event, inside, nextPage } = await queuedEvent(3)
     const page = await nextPage()
     await atOnce(2, () => nextPage(0, 100_000, page.token))
+    await inside.expirePages()
+    expect(await nextPage()).toMatchObject({ jobs: [] })
     expect(await inside.states(event)).toEqual({ sent: 3 })
   })
 })
@@ -169,7 +193,7 @@ describe('how much lies in the queue', () => {
     expect(await nextPage(20, 12, page.token)).toMatchObject({ jobs: [], left: 18 })
     await begin(page.jobs.slice(0, 5))
     expect((await nextPage(20, 12)).jobs).toHaveLength(5)
-    expect(await inside.states(event)).toEqual({ queued: 18, running: 5, sent: 7 })
+    expect(await inside.states(event)).toEqual({ queued: 13, running: 5, sent: 12 })
   })
 
   it('does not hold up erasures', async () => {

@@ -188,7 +188,7 @@ async function gather(seed: number) {
       () => app.change(event, { indexing_status: "'pending'" }),
       () => app.change(event, { is_active: 'not is_active' }),
       () => expireLeases(dead.splice(0)),
-      () => setFree('sending_until', 'sending_until is not null'),
+      () => owner.query("update indexing.pages set until = now() - interval '1 s'"),
     ])()
   }
 

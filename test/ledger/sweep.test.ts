@@ -106,9 +106,9 @@ describe('sweeping', () => {
       indexed: 1,
       skipped: 1,
       failed: 1,
-      queued: 2,
+      queued: 1,
       running: 1,
-      sent: 1,
+      sent: 2,
     })
 
     const all = async () => [

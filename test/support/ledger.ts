@@ -19,8 +19,6 @@ export interface Job extends JobRef {
   /** The order of the outbox; -Infinity for erasures. */
   due: Date | number
   queued_at: Date
-  send_token: string | null
-  sending_until: Date | null
   sent_at: Date | null
   lease_token: string | null
   lease_until: Date | null
@@ -300,9 +298,7 @@ function insideOf(connection: Connection) {
 
     /** Lets the leases of pages that schedulers are sending run out. */
     expirePages: () =>
-      connection.query(
-        "update indexing.face_jobs set sending_until = now() - interval '1 s' where sending_until is not null",
-      ),
+      connection.query("update indexing.pages set until = now() - interval '1 s'"),
 
     /** Lets every message that was sent be so many seconds old. */
     ageMessages: (seconds: number) =>

@@ -194,8 +194,9 @@ export async function openStage() {
         of,
       )
       await sql(
-        `update indexing.face_jobs set sending_until = null
-         where sending_until is not null and ($1::uuid is null or event_id = $1)`,
+        `update indexing.pages p set until = now() - interval '1 s'
+         where $1::uuid is null
+           or exists (select from indexing.face_jobs j where j.sent_at = p.sent_at and j.event_id = $1)`,
         of,
       )
       await sql(
