@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { connectApi, connectDatabase } from '../src/core/database.ts'
+import { connectApi, connectDatabase, forecastAnswer } from '../src/core/database.ts'
 
 const time = z.string()
 const counts = z.record(z.string(), z.number())
@@ -70,7 +70,7 @@ const PAGE = 1000
 /** The ledger as an operator sees it. All throw `DatabaseError`. */
 export function connectLedger(url: string, serviceRoleKey: string) {
   const call = connectApi(url, serviceRoleKey)
-  const { forecast, nextPage } = connectDatabase(url, serviceRoleKey)
+  const { nextPage } = connectDatabase(url, serviceRoleKey)
 
   return {
     /** How claimed events stand: these, or all that are in progress or start later than a day ago. */
@@ -105,7 +105,9 @@ export function connectLedger(url: string, serviceRoleKey: string) {
       }
     },
 
-    forecast,
+    /** When events will be ready, at so many IndexFaces calls a second; null: at as many as the scheduler said last. */
+    forecast: (tps: number | null) => call('indexing_forecast', { tps }, forecastAnswer),
+
     nextPage,
   }
 }

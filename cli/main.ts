@@ -23,7 +23,8 @@ Which system:
   npm run dev       otherwise, while it runs: the local system, by itself
 
   INDEX_FACES_TPS   the account's IndexFaces calls a second, on which it rests
-                    when an event is said to be ready; 5 unless set
+                    when an event is said to be ready; unless set, what the
+                    scheduler goes by
   NO_COLOR          no colours
 
 Exit codes:
@@ -40,7 +41,10 @@ const STATUS_JSON = `
 --json prints one object; with --watch one a line, every two seconds. Fields may
 be added, never changed. Times are ISO 8601.
   at, system, url
-  index_faces_tps       the pace that ready_at and late rest on
+  index_faces_tps       IndexFaces calls a second that the account allows:
+                        INDEX_FACES_TPS, or else what the scheduler goes by
+  index_faces_rate      those of this moment, fewer for a while after Rekognition
+                        has throttled: what ready_at and late rest on
   events[]              the soonest start first
     event_id, name, starts_at
     status              the app's indexing_status; null: the event was deleted

@@ -45,7 +45,7 @@ async function underWay(
     const open = await ledger.jobs(event, ['queued', 'sent', 'running'])
     return open.some(({ user_id }) => user_id === attendee) ? [event] : []
   }
-  const events = await lookAt(ledger, indexFacesTps, event ? [event] : null)
+  const { events } = await lookAt(ledger, indexFacesTps, event ? [event] : null)
   return events.filter((each) => !isSettled(each)).map(({ event_id }) => event_id)
 }
 
@@ -55,7 +55,7 @@ async function whyNothing(
   { event, attendee, why }: ReplayRequest,
 ): Promise<string> {
   if (event === null) return 'Nothing to replay: no job has failed.'
-  const status = await lookAtEvent(ledger, indexFacesTps, event)
+  const { status } = await lookAtEvent(ledger, indexFacesTps, event)
   if (status.state === 'unclaimed')
     return 'Nothing to replay: the event is not claimed yet. The scheduler claims it before its start.'
   if (attendee) {
@@ -81,7 +81,8 @@ async function whyNothing(
 export async function sendOutbox(ledger: Ledger, system: System): Promise<OutboxReport> {
   const sqs = connectSqs()
   const workQueueUrl = await system.workQueueUrl(sqs)
-  const settings = { indexFacesTps: system.indexFacesTps, workQueueUrl }
+  const { tps } = await ledger.forecast(system.indexFacesTps)
+  const settings = { indexFacesTps: tps, workQueueUrl }
   return emptyOutbox({ database: ledger, settings, sqs }, () => false)
 }
 

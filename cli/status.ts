@@ -1,3 +1,4 @@
+import type { Forecast } from '../src/core/database.ts'
 import { EXIT, OperatorError } from './exit.ts'
 import type { Job, Ledger, Progress, Unclaimed } from './ledger.ts'
 import { reasonOf } from './reasons.ts'
@@ -53,23 +54,35 @@ export interface Details {
   skips: (Pick<Job, 'user_id' | 'reason'> & { to_attendee: string | null })[]
 }
 
-/** How events stand: these, or all that are in progress or start around now; the soonest start first. */
+/** What `ready_at` and `late` rest on, in IndexFaces calls a second. */
+export interface Pace {
+  /** Of the account: as it was given, or else as the scheduler said it last. */
+  tps: number
+  /** At this moment: fewer for a while after Rekognition has throttled. */
+  rate: number
+}
+
+/**
+ * How events stand: these, or all that are in progress or start around now; the soonest start first.
+ * @param indexFacesTps see {@link Pace}; null: as the scheduler said it last
+ */
 export async function lookAt(
   ledger: Pick<Ledger, 'progress' | 'unclaimed' | 'forecast'>,
-  indexFacesTps: number,
+  indexFacesTps: number | null,
   events: string[] | null,
-): Promise<EventStatus[]> {
-  const [progress, unclaimed, forecasts] = await Promise.all([
+): Promise<{ events: EventStatus[]; pace: Pace }> {
+  const [progress, unclaimed, forecast] = await Promise.all([
     ledger.progress(events),
     ledger.unclaimed(events),
     ledger.forecast(indexFacesTps),
   ])
-  const forecastOf = new Map(forecasts.map((forecast) => [forecast.event_id, forecast]))
+  const forecastOf = new Map(forecast.events.map((event) => [event.event_id, event]))
   const statuses = [
     ...progress.map((event) => claimedEvent(event, forecastOf.get(event.event_id))),
     ...unclaimed.map(unclaimedEvent),
   ]
-  return statuses.sort((a, b) => timeOf(a) - timeOf(b))
+  const { tps, rate } = forecast
+  return { events: statuses.sort((a, b) => timeOf(a) - timeOf(b)), pace: { tps, rate } }
 }
 
 const timeOf = ({ starts_at }: EventStatus) => (starts_at === null ? Infinity : Date.parse(starts_at))
@@ -80,11 +93,14 @@ const timeOf = ({ starts_at }: EventStatus) => (starts_at === null ? Infinity : 
  */
 export async function lookAtEvent(
   ledger: Ledger,
-  indexFacesTps: number,
+  indexFacesTps: number | null,
   event: string,
-): Promise<EventStatus> {
-  const [status] = await lookAt(ledger, indexFacesTps, [event])
-  if (status) return status
+): Promise<{ status: EventStatus; pace: Pace }> {
+  const {
+    events: [status],
+    pace,
+  } = await lookAt(ledger, indexFacesTps, [event])
+  if (status) return { status, pace }
   throw new OperatorError(
     EXIT.notDone,
     `There is no event ${event}. Is the id right, and is this the right system?`,
@@ -114,7 +130,7 @@ function unclaimedEvent({ event_id, name, status, starts_at, active, attendees }
 
 function claimedEvent(
   { jobs, ...event }: Progress,
-  forecast: { done_at: string; late: boolean } | undefined,
+  forecast: Forecast['events'][number] | undefined,
 ): ClaimedEvent {
   const { indexed = 0, skipped = 0, failed = 0, erased = 0, queued = 0, sent = 0, running = 0 } = jobs
   const written = event.collection === 'ready'

@@ -12,8 +12,8 @@ export interface System {
   /** The option that leads to it, for commands that are suggested; '' for those that need none. */
   option: string
   supabaseUrl: string
-  /** IndexFaces calls a second that the account allows, for forecasts. */
-  indexFacesTps: number
+  /** IndexFaces calls a second that the account allows; null: the database knows it from the scheduler. */
+  indexFacesTps: number | null
   /** What the AWS clients read: this process's own environment, or that of the local system. */
   environment: Environment
   serviceRoleKey: () => Promise<string>
@@ -74,8 +74,10 @@ function common(environment: Environment, usualParameter?: string) {
   const supabaseUrl = required('SUPABASE_URL', environment)
   if (!/^https?:\/\/\S+$/.test(supabaseUrl) || !URL.canParse(supabaseUrl))
     throw new OperatorError(EXIT.notDone, 'SUPABASE_URL is not a URL such as https://abcdefgh.supabase.co')
-  const tps = Number(environment.INDEX_FACES_TPS ?? 5) // as the functions' own default
-  if (!(tps > 0)) throw new OperatorError(EXIT.notDone, 'INDEX_FACES_TPS is not a number of calls a second')
+  const { INDEX_FACES_TPS: given } = environment
+  const tps = given === undefined ? null : Number(given)
+  if (tps !== null && !(tps > 0))
+    throw new OperatorError(EXIT.notDone, 'INDEX_FACES_TPS is not a number of calls a second')
   return {
     supabaseUrl,
     indexFacesTps: tps,

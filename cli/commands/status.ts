@@ -2,7 +2,8 @@ import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
-import { type Details, type EventStatus, lookAt, lookAtDetails, lookAtEvent } from '../status.ts'
+import { type Details, type EventStatus, lookAt, lookAtDetails, lookAtEvent, type Pace } from '../status.ts'
+import type { System } from '../system.ts'
 import { wrap } from '../terminal.ts'
 import { viewEvent } from '../views/event.ts'
 import { viewOverview } from '../views/overview.ts'
@@ -19,14 +20,16 @@ export interface StatusDocument {
   at: string
   system: string
   url: string
-  /** The pace that `ready_at` and `late` rest on. */
+  /** IndexFaces calls a second that the account allows, and those of this moment, on which `ready_at` and `late` rest. */
   index_faces_tps: number
+  index_faces_rate: number
   /** With --event: the one event, with its details if it is claimed. */
   events: (EventStatus & Partial<Details>)[]
 }
 
 interface Seen {
   events: EventStatus[]
+  pace: Pace
   /** Of the one event that was asked for. */
   details: Details | null
 }
@@ -54,7 +57,7 @@ export async function status(session: Session, options: StatusOptions): Promise<
 const allEvents =
   (ledger: Ledger, { system }: Session) =>
   async (): Promise<Seen> => ({
-    events: await lookAt(ledger, system.indexFacesTps, null),
+    ...(await lookAt(ledger, system.indexFacesTps, null)),
     details: null,
   })
 
@@ -63,36 +66,42 @@ function oneEvent(event: string, ledger: Ledger, { system }: Session): () => Pro
   let details: Details | null = null
   let detailed = ''
   return async () => {
-    const status = await lookAtEvent(ledger, system.indexFacesTps, event)
+    const { status, pace } = await lookAtEvent(ledger, system.indexFacesTps, event)
     if (status.state !== 'unclaimed') {
       const reasons = JSON.stringify([status.failed, status.skipped])
       if (reasons !== detailed) details = await lookAtDetails(ledger, event)
       detailed = reasons
     }
-    return { events: [status], details }
+    return { events: [status], pace, details }
   }
 }
 
-function json({ events, details }: Seen, { system }: Session, indent?: number): string {
+function json({ events, pace, details }: Seen, { system }: Session, indent?: number): string {
   const document: StatusDocument = {
     at: new Date().toISOString(),
     system: system.name,
     url: system.supabaseUrl,
-    index_faces_tps: system.indexFacesTps,
+    index_faces_tps: pace.tps,
+    index_faces_rate: pace.rate,
     events: events.map((event) => ({ ...event, ...details })),
   }
   return JSON.stringify(document, null, indent)
 }
 
-function text({ events, details }: Seen, { event }: StatusOptions, session: Session): string {
+function text({ events, pace, details }: Seen, { event }: StatusOptions, session: Session): string {
   const { system, terminal } = session
   const view = { terminal, now: new Date(), option: system.option }
   const [first] = events
   const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view)
   const lines = [titleOf(session), '', body]
   if (events.some(({ state }) => state === 'in_progress')) {
-    const note = `When an event is ready is reckoned at ${system.indexFacesTps} IndexFaces calls a second (INDEX_FACES_TPS).`
-    lines.push('', terminal.paint('dim', wrap(note, terminal.columns, 0)))
+    lines.push('', terminal.paint('dim', wrap(paceNote(pace, system), terminal.columns, 0)))
   }
   return lines.join('\n')
+}
+
+function paceNote({ tps, rate }: Pace, { indexFacesTps }: System): string {
+  const source = indexFacesTps === null ? "the scheduler's quota" : 'INDEX_FACES_TPS'
+  const basis = rate < tps ? `Rekognition has throttled; ${source} is ${tps}` : source
+  return `When an event is ready is reckoned at ${Number(rate.toFixed(1))} IndexFaces calls a second (${basis}).`
 }

@@ -52,6 +52,23 @@ export interface Result extends Attendee {
   calls: number
 }
 
+/** See `indexing_forecast` in supabase/migrations. */
+export const forecastAnswer = z.object({
+  tps: z.number(),
+  rate: z.number(),
+  events: z.array(
+    z.object({
+      event_id: id,
+      starts_at: z.string(),
+      open: z.number(),
+      done_at: z.string(),
+      late: z.boolean(),
+    }),
+  ),
+})
+
+export type Forecast = z.output<typeof forecastAnswer>
+
 const next = jobRef.extend({ next: z.enum(['ended', 'retry', 'later', 'again', 'lost']) })
 export type Next = z.output<typeof next>
 
@@ -161,20 +178,7 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
     /** Says that Rekognition throttled, and asks for new slots. */
     throttled: (count: number, tps: number) => call('indexing_throttled', { slots: count, tps }, slots),
 
-    forecast: (tps: number) =>
-      call(
-        'indexing_forecast',
-        { tps },
-        z.array(
-          z.object({
-            event_id: id,
-            starts_at: z.string(),
-            open: z.number(),
-            done_at: z.string(),
-            late: z.boolean(),
-          }),
-        ),
-      ),
+    forecast: async (tps: number) => (await call('indexing_forecast', { tps }, forecastAnswer)).events,
 
     bury: (letters: JobRef[]) =>
       call('indexing_bury', { letters }, z.object({ failed: z.number(), requeued: z.number() })),

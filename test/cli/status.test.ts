@@ -1,7 +1,8 @@
 import { describe, expect, it, vi } from 'vitest'
 import { type StatusDocument, status } from '../../cli/commands/status.ts'
 import { connectLedger } from '../../cli/ledger.ts'
-import { lookAt, lookAtDetails } from '../../cli/status.ts'
+import { type ClaimedEvent, lookAt, lookAtDetails } from '../../cli/status.ts'
+import type { Environment } from '../../cli/system.ts'
 import { only } from '../support/ledger.ts'
 import { openOperated } from '../support/operator.ts'
 
@@ -66,7 +67,12 @@ describe('status', () => {
     const { app, event, gateway, photoless, run, unreadable } = await endedEvent()
     await app.event({ startsAt: "now() + interval '3 h'" })
     const all = documentOf(await run(status, { json: true }))
-    expect(all).toMatchObject({ system: 'the environment', url: gateway.url, index_faces_tps: 5 })
+    expect(all).toMatchObject({
+      system: 'the environment',
+      url: gateway.url,
+      index_faces_tps: 5,
+      index_faces_rate: 5,
+    })
     expect(all.events).toMatchObject([
       {
         event_id: event,
@@ -113,6 +119,49 @@ describe('status', () => {
     expect(out).toMatch(/in 10 min · ready \d\d:\d\d, \d+ s LATE$/m)
     const { events } = documentOf(await run(status, { json: true }, { INDEX_FACES_TPS: '1' }))
     expect(events).toMatchObject([{ late: false, attendees: { queued: 61 } }])
+  })
+
+  it('expects the end at the quota that the scheduler goes by, unless the shell says another', async () => {
+    const { app, claim, prepare, run } = await openOperated()
+    await claim(20, 50)
+    const event = await app.event()
+    await app.consent(event, await app.users(100))
+    await prepare()
+    const looks = async (environment: Environment) => {
+      const before = Date.now()
+      const { events, ...pace } = documentOf(await run(status, { json: true }, environment))
+      const { ready_at } = only(events) as ClaimedEvent
+      return { pace, ready: Date.parse(ready_at ?? ''), before, after: Date.now() }
+    }
+    const scheduler = await looks({})
+    expect(scheduler.pace).toMatchObject({ index_faces_tps: 50, index_faces_rate: 50 })
+    expect(scheduler.ready).toBeGreaterThanOrEqual(scheduler.before + 2_000)
+    expect(scheduler.ready).toBeLessThanOrEqual(scheduler.after + 2_000)
+    const shell = await looks({ INDEX_FACES_TPS: '4' })
+    expect(shell.pace).toMatchObject({ index_faces_tps: 4, index_faces_rate: 4 })
+    expect(shell.ready).toBeGreaterThanOrEqual(shell.before + 25_000)
+    expect(shell.ready).toBeLessThanOrEqual(shell.after + 25_000)
+  })
+
+  it('says at what pace it expects the end, and on whose word', async () => {
+    const { app, claim, owner, prepare, run } = await openOperated()
+    await claim(20, 50)
+    const event = await app.event()
+    await app.consent(event, await app.users(1))
+    await prepare()
+    const says = async (environment: Environment = {}) =>
+      (await run(status, {}, environment)).out.replaceAll(/\s+/g, ' ')
+    expect(await says()).toContain("reckoned at 50 IndexFaces calls a second (the scheduler's quota).")
+    expect(await says({ INDEX_FACES_TPS: '4' })).toContain(
+      'reckoned at 4 IndexFaces calls a second (INDEX_FACES_TPS).',
+    )
+    await owner.query('update indexing.pace set rate = 10, rate_since = clock_timestamp()')
+    expect(await says()).toMatch(
+      /reckoned at 1\d(\.\d)? IndexFaces calls a second \(Rekognition has throttled; the scheduler's quota is 50\)/,
+    )
+    const { index_faces_tps, index_faces_rate } = documentOf(await run(status, { json: true }))
+    expect(index_faces_tps).toBe(50)
+    expect(index_faces_rate).toBeLessThan(20)
   })
 
   it('is calm when nothing needs anybody', async () => {
@@ -218,7 +267,7 @@ describe('what status rests on', () => {
     await app.consent(event, await app.users(2_100))
     await indexAll(UNREADABLE)
     const ledger = connectLedger(gateway.url, gateway.serviceRoleKey)
-    expect(only(await lookAt(ledger, 5, null))).toMatchObject({ attendees: { failed: 2_100 } })
+    expect(only((await lookAt(ledger, null, null)).events)).toMatchObject({ attendees: { failed: 2_100 } })
     const { failures } = await lookAtDetails(ledger, event)
     expect(new Set(failures.map(({ user_id }) => user_id)).size).toBe(2_100)
   })
@@ -230,7 +279,7 @@ describe('what status rests on', () => {
     const past = await app.event({ startsAt: "now() - interval '1 min'" })
     await prepare()
     const ledger = connectLedger(gateway.url, gateway.serviceRoleKey)
-    const events = await lookAt(ledger, 5, null)
+    const { events } = await lookAt(ledger, null, null)
     expect(events.map(({ event_id }) => event_id)).toEqual([past, soon, unclaimed])
   })
 
@@ -241,6 +290,7 @@ describe('what status rests on', () => {
     await app.event({ startsAt: "now() - interval '1 h'", active: false })
     await app.event({ startsAt: 'null' })
     await app.event({ startsAt: "now() + interval '1 h'", status: 'completed' })
-    expect(await lookAt(connectLedger(gateway.url, gateway.serviceRoleKey), 5, null)).toEqual([])
+    const ledger = connectLedger(gateway.url, gateway.serviceRoleKey)
+    expect((await lookAt(ledger, null, null)).events).toEqual([])
   })
 })

@@ -56,6 +56,13 @@ describe('the system that a command is for', () => {
     expect(await system.workQueueUrl(null as never)).toBe('https://q')
   })
 
+  it('leaves it to the database how many calls a second there are, unless the environment says', async () => {
+    expect(await findSystem(undefined, ENVIRONMENT)).toMatchObject({ indexFacesTps: null })
+    expect(await findSystem('prod', { ...ENVIRONMENT, INDEX_FACES_TPS: '0.5' })).toMatchObject({
+      indexFacesTps: 0.5,
+    })
+  })
+
   it('is otherwise the local system while it runs, and nothing of the environment leads elsewhere', async () => {
     const system = await findSystem(
       undefined,

@@ -2,7 +2,15 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, expect, onTestFinished, vi } from 'vitest'
 import type { Database } from '../../local/postgres.ts'
-import type { CollectionResult, DeadLetter, Next, Page, Result, Task } from '../../src/core/database.ts'
+import type {
+  CollectionResult,
+  DeadLetter,
+  Forecast,
+  Next,
+  Page,
+  Result,
+  Task,
+} from '../../src/core/database.ts'
 import type { Attendee, JobRef } from '../../src/core/message.ts'
 import { postgres } from './database.ts'
 
@@ -94,6 +102,7 @@ export function functionsOn(connection: Connection) {
       call<{ jobs: number; failed: number }>('sweep', { lost_after_seconds: lostAfterSeconds }),
     replay: (of: { event?: string; attendee?: string; why?: string } = {}) =>
       call<{ jobs: number; events: string[]; held: string[] }>('replay', of),
+    forecast: (tps: number | null = null) => call<Forecast>('forecast', { tps }),
     beginNudgedRun: (runSeconds = 60) => call<boolean>('begin_nudged_run', { run_seconds: runSeconds }),
     endNudgedRun: () => call<boolean>('end_nudged_run'),
   }

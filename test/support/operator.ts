@@ -56,7 +56,6 @@ export async function openOperated() {
     SUPABASE_URL: gateway.url,
     SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
     WORK_QUEUE_URL: workQueueUrl,
-    INDEX_FACES_TPS: '5',
     AWS_REGION: REGION,
     AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
     AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
