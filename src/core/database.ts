@@ -23,7 +23,12 @@ export class DatabaseError extends Error {
 const id = z.string()
 const jobRef = z.object({ event_id: id, user_id: id, version: z.number() })
 
-const pageAnswer = z.object({ token: z.string().nullable(), jobs: z.array(jobRef), left: z.number() })
+const pageAnswer = z.object({
+  token: z.string().nullable(),
+  jobs: z.array(jobRef),
+  room: z.number(),
+  left: z.number(),
+})
 
 const task = jobRef.extend({
   action: z.enum(['index', 'erase', 'none']),
@@ -161,8 +166,13 @@ export function connectDatabase(url: string, serviceRoleKey: string) {
         z.record(id, z.enum(['missing', 'ready', 'closing', 'closing_again', 'deleted'])),
       ),
 
-    nextPage: (page: number, inFlight: number, sent: string | null = null, unsent: Attendee[] = []) =>
-      call('indexing_next_page', { page, in_flight: inFlight, sent, unsent }, pageAnswer),
+    nextPage: (
+      page: number,
+      inFlight: number,
+      room: number | null = null,
+      sent: string | null = null,
+      unsent: Attendee[] = [],
+    ) => call('indexing_next_page', { page, in_flight: inFlight, room, sent, unsent }, pageAnswer),
 
     begin: (messages: JobRef[], token: string, leaseSeconds: number, tps: number) =>
       call('indexing_begin', { messages, token, lease_seconds: leaseSeconds, tps }, beginAnswer),

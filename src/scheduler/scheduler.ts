@@ -51,7 +51,7 @@ export function readRequest(event: unknown): { windowMinutes: number } {
   return { windowMinutes: read.data.window_minutes }
 }
 
-const JOBS_PAGE = 10_000 // written in about half a second, far from the API's statement timeout
+const JOBS_PAGE = 5_000 // written in some tenths of a second, far from the API's statement timeout
 const CHANGES_PAGE = 5_000
 const COLLECTIONS_PAGE = 25
 const COLLECTION_LANES = 5 // CreateCollection has a quota of its own, of some few a second
@@ -80,20 +80,20 @@ export async function schedule(
   const collections = { failed: 0, errors: [] as string[] }
   const outbox: OutboxReport = { sent: 0, left: 0, errors: [] }
   let written = 0
-  let tended = 0
+  let more = false
   // A few collections at a time, the soonest event's first: workers are at work on these while the next are made.
   do {
-    const results = await tendCollections(parts)
-    tended = results.length
+    const { results, wanted } = await tendCollections(parts)
+    more = wanted === COLLECTIONS_PAGE
     const errors = results.flatMap(({ error }) => error ?? [])
     collections.failed += errors.length
     collections.errors.push(...errors)
-    written += await writeJobs(() => database.expand(JOBS_PAGE), timeIsUp)
-    const { sent, left, errors: unsent } = await emptyOutbox(parts, timeIsUp)
+    const { written: jobs, sent, left, errors: unsent } = await fanOut(parts, timeIsUp)
+    written += jobs
     outbox.sent += sent
     outbox.left = left
     outbox.errors.push(...unsent)
-  } while (tended > 0 && !timeIsUp())
+  } while (more && !timeIsUp())
   if (outbox.errors.length > 0)
     logger.error('SQS did not take messages', {
       messages: outbox.errors.length,
@@ -131,6 +131,23 @@ async function sayWhoIsLate({ database, settings }: SchedulerParts): Promise<num
   return late.length
 }
 
+/** Writes the jobs of claimed events, and sends them while others are written. */
+async function fanOut(
+  parts: SchedulerParts,
+  timeIsUp: () => boolean,
+): Promise<OutboxReport & { written: number }> {
+  let page: Promise<unknown> | undefined
+  const writing = writeJobs(() => {
+    const next = parts.database.expand(JOBS_PAGE)
+    page = next
+    return next
+  }, timeIsUp).finally(() => {
+    page = undefined
+  })
+  const [written, outbox] = await Promise.all([writing, emptyOutbox(parts, timeIsUp, () => page)])
+  return { ...outbox, written }
+}
+
 /** Writes jobs page after page, until there are no more or the time is up; returns how many. */
 async function writeJobs(
   nextPage: () => Promise<{ jobs: number; more: boolean }>,
@@ -145,15 +162,18 @@ async function writeJobs(
   return written
 }
 
-/** Creates and deletes a few of the collections that want it; returns what became of each. */
-async function tendCollections(parts: SchedulerParts): Promise<CollectionResult[]> {
+/** Creates and deletes a few of the collections that want it; returns how many these were, and what became of each. */
+async function tendCollections(
+  parts: SchedulerParts,
+): Promise<{ wanted: number; results: CollectionResult[] }> {
   const { database, rekognition, settings } = parts
-  const wanted = await database.collections(COLLECTIONS_PAGE)
+  const handed = await database.collections(COLLECTIONS_PAGE)
   const tasks = [
-    ...wanted.delete.map((event_id) => ({ event_id, act: 'delete' as const })),
-    ...wanted.create.map((event_id) => ({ event_id, act: 'create' as const })),
+    ...handed.delete.map((event_id) => ({ event_id, act: 'delete' as const })),
+    ...handed.create.map((event_id) => ({ event_id, act: 'create' as const })),
   ]
-  let patience = tasks.length
+  const wanted = tasks.length
+  let patience = wanted
   const results: CollectionResult[] = []
   const lane = async () => {
     for (let task = tasks.shift(); task; task = tasks.shift()) {
@@ -182,7 +202,7 @@ async function tendCollections(parts: SchedulerParts): Promise<CollectionResult[
   }
   await Promise.all(Array.from({ length: COLLECTION_LANES }, lane))
   if (results.length > 0) await database.collectionsDone(results)
-  return results
+  return { wanted, results }
 }
 
 const FOUND_PAGE = 5_000

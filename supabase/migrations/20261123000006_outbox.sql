@@ -49,21 +49,21 @@ $$;
 -- starts soonest.
 --   page       how many jobs at most
 --   in_flight  how many messages may lie in the queue; erasures are sent past it
+--   room       how many of these are still free, as the caller was told and has not used since; null: to be counted
 --   sent       the token of the page just sent; null at the start
 --   unsent     of that page, what SQS did not take: [{"event_id", "user_id"}, …]; tried again after a minute
--- Returns {"token", "jobs": [{"event_id", "user_id", "version"}, …], "left"}: no jobs: nothing to send now, and as many as
+-- Returns {"token", "jobs": [{"event_id", "user_id", "version"}, …], "room": after these, "left"}: no jobs: nothing to send now, and as many as
 -- left are queued for later. A scheduler that dies with a page costs, at most, its messages sent a second time.
 create or replace function public.indexing_next_page(
-  page integer, in_flight integer, sent uuid default null, unsent jsonb default '[]'
-) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+  page integer, in_flight integer, room integer default null, sent uuid default null, unsent jsonb default '[]'
+) returns json
+language plpgsql security definer set search_path = '' set enable_bitmapscan = off as $$ -- in the outbox's order, whatever the statistics say
 declare
   now constant timestamptz := clock_timestamp();
   waiting constant uuid[] := indexing.without_collection();
   confirmed timestamptz;
-  room integer;
   until timestamptz; -- in the order of the outbox
-  jobs jsonb;
+  jobs json;
   token uuid;
 begin
   if sent is null then
@@ -82,8 +82,9 @@ begin
     end if;
   end if;
 
-  select greatest(in_flight - count(*), 0) into room
-  from (select from indexing.face_jobs j where j.state = 'sent' limit in_flight) lying;
+  room := coalesce(room, (
+    select in_flight - count(*) from (select from indexing.face_jobs j where j.state = 'sent' limit in_flight) lying
+  ));
   until := case when room > 0 then 'infinity' else '-infinity' end;
 
   with picked as (
@@ -98,15 +99,15 @@ begin
     from picked where j.event_id = picked.event_id and j.user_id = picked.user_id
     returning j.event_id, j.user_id, j.version, j.due
   )
-  select jsonb_agg(
-    jsonb_build_object('event_id', event_id, 'user_id', user_id, 'version', version)
+  select json_agg(
+    json_build_object('event_id', event_id, 'user_id', user_id, 'version', version)
     order by due, event_id, user_id
   ) into jobs from handed;
   if jobs is not null then
-    insert into indexing.pages (sent_at, jobs) values (now, jsonb_array_length(jobs)) returning pages.token into token;
+    insert into indexing.pages (sent_at, jobs) values (now, json_array_length(jobs)) returning pages.token into token;
   end if;
-  return jsonb_build_object(
-    'token', token, 'jobs', coalesce(jobs, '[]'),
+  return json_build_object(
+    'token', token, 'jobs', coalesce(jobs, '[]'), 'room', greatest(room - coalesce(json_array_length(jobs), 0), 0),
     'left', case when jobs is null then (select count(*) from indexing.face_jobs where state = 'queued') else 0 end
   );
 end

@@ -8,7 +8,7 @@
 -- Takes one item for each message and returns one for each job, [{"event_id", "user_id", "version"}, …]; locks the jobs that
 -- it returns.
 create or replace function indexing.put_urgent_first(messages jsonb, token uuid) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_bitmapscan = off as $$ -- in the queue's order, whatever the statistics say
 declare
   now constant timestamptz := clock_timestamp();
   no_collection constant uuid[] := indexing.without_collection();

@@ -80,7 +80,7 @@ export function functionsOn(connection: Connection) {
         quiet_seconds: REST_SECONDS.collection,
       }),
     nextPage: (page = 1000, inFlight = 100_000, sent: string | null = null, unsent: Attendee[] = []) =>
-      call<Page>('next_page', { page, in_flight: inFlight, sent, unsent }),
+      call<Page>('next_page', { page, in_flight: inFlight, room: null, sent, unsent }),
     begin: async (messages: JobRef[], token = randomUUID() as string, leaseSeconds = REST_SECONDS.lease) => {
       const { jobs } = await call<{ jobs: Task[] }>('begin', {
         messages,
@@ -306,8 +306,7 @@ function insideOf(connection: Connection) {
       ),
 
     /** Lets the leases of pages that schedulers are sending run out. */
-    expirePages: () =>
-      connection.query("update indexing.pages set until = now() - interval '1 s'"),
+    expirePages: () => connection.query("update indexing.pages set until = now() - interval '1 s'"),
 
     /** Lets every message that was sent be so many seconds old. */
     ageMessages: (seconds: number) =>
