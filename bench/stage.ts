@@ -11,7 +11,7 @@ import type { Bench } from './scenario.ts'
 export const LATENCY: Latency = { medianMs: 250, p99Ms: 900 }
 
 const PHOTO = 'portrait.jpg'
-const REST_MS = 1_500 // after which the quota and the pace are as if nothing had been
+export const REST_MS = 1_500 // after which the quota and the pace are as if nothing had been
 
 export interface StageOptions {
   /** IndexFaces calls a second: the quota, and what the workers keep to. */

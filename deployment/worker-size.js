@@ -11,7 +11,7 @@ const CYCLE_SECONDS = 1.2 // from one batch to the next: the slowest of its call
  */
 export function workerSize(tps) {
   const batchSize = between(10, 50, Math.ceil(tps * SECONDS_AHEAD))
-  const maximumConcurrency = between(2, 10, Math.ceil((tps * CYCLE_SECONDS) / batchSize) + 2)
+  const maximumConcurrency = between(2, 10, Math.ceil((tps * CYCLE_SECONDS) / batchSize) + 1)
   return { batchSize, maximumConcurrency }
 }
 

@@ -12,7 +12,7 @@ alter table indexing.pace enable row level security;
 revoke all on indexing.pace from public, anon, authenticated, service_role;
 
 -- Hands out the next slots: the first begins in first_ms, the others follow every every_ms. Slots nobody uses cost their
--- time and no more. After a rest the first lie up to 0.4 s back, to be used at once: a quota is a bucket that has filled.
+-- time and no more. After a rest the first lie up to 0.25 s back, to be used at once: a quota is a bucket that has filled.
 create or replace function indexing.take_slots(slots integer, tps double precision) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
@@ -24,7 +24,7 @@ begin
     return jsonb_build_object('first_ms', 0, 'every_ms', 0);
   end if;
   update indexing.pace p set
-    next_slot = greatest(p.next_slot, now - interval '0.4 seconds')
+    next_slot = greatest(p.next_slot, now - interval '0.25 seconds')
       + make_interval(secs => slots / least(tps, indexing.recovered_rate(p.rate, p.rate_since, tps)))
   where p.only_row
   returning

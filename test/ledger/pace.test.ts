@@ -10,7 +10,7 @@ describe('the pace of calls', () => {
     const began = await one<Date>(owner, 'select clock_timestamp()')
     const paces = await atOnce(10, (worker) => pace(messages.slice(worker * 10, worker * 10 + 10), 20))
     expect(paces.map(({ every_ms }) => every_ms)).toEqual(Array(10).fill(50))
-    // 100 slots of 50 ms: the last ends five seconds after the first began, which after a rest lies 0.4 s back.
+    // 100 slots of 50 ms: the last ends five seconds after the first began, which after a rest lies 0.25 s back.
     const end = await one<Date>(owner, 'select next_slot from indexing.pace')
     expect(Number(end) - Number(began)).toBeGreaterThanOrEqual(4600)
     const firsts = paces.map(({ first_ms }) => first_ms).sort((a, b) => a - b)
