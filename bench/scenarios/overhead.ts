@@ -5,7 +5,7 @@ import { divide, type Place, type Profiles, startProfiler } from '../profile/pro
 import { type Bench, round, type Scenario } from '../scenario.ts'
 import { openStage } from '../stage.ts'
 
-const ATTENDEES = 5_000
+const ATTENDEES = 20_000
 const TPS = 10_000 // a pace that nobody notices
 const SMALLEST_SHARE = 0.01 // that has a row of its own
 
