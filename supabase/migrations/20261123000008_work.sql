@@ -237,7 +237,7 @@ begin
   join jsonb_to_recordset(results) as r(event_id uuid, user_id uuid) using (event_id, user_id)
   order by j.event_id, j.user_id for update of j;
 
-  with judged as (
+  with read as (
     select
       r.*, w.reason as against, run.starts_at,
       case
@@ -258,6 +258,11 @@ begin
     join indexing.face_jobs j using (event_id, user_id)
     join indexing.wishes w using (event_id, user_id)
     join indexing.event_runs run using (event_id)
+  ), judged as (
+    -- The face of another photo that is still there: that photo may be wanted again before this one can be read.
+    select r.*, case when r.face_id is null and (next <> 'ended' or r.outcome = 'failed') and j.face_id = any (r.faces)
+      then j.face_id end as kept
+    from read r join indexing.face_jobs j using (event_id, user_id)
   ), recorded as (
     update indexing.face_jobs j set
       state = case next
@@ -275,14 +280,14 @@ begin
       index_calls = j.index_calls + r.calls,
 
       -- A result without its lease may have crossed with another's calls: believed as far as it names faces, no further.
-      face_id = case when next = 'lost' then j.face_id
+      face_id = case when next = 'lost' or kept is not null then j.face_id
         when coalesce(r.photo, j.face_photo) is not null then r.face_id end, -- else it was forgotten meanwhile
-      face_photo = case when next = 'lost' then j.face_photo
+      face_photo = case when next = 'lost' or kept is not null then j.face_photo
         when r.face_id is not null then coalesce(r.photo, j.face_photo) end,
       stray_face_ids = case when next = 'lost' then array(
           select unnest(j.stray_face_ids) union select unnest(r.faces)
           union select r.face_id where r.face_id is distinct from j.face_id and r.face_id is not null)
-        else r.faces end,
+        else array_remove(r.faces, kept) end,
       unconfirmed = next = 'lost' or not r.certain or j.version > j.leased_version,
       refused_photo = case when r.outcome = 'skipped' and r.photo is not null then r.photo else j.refused_photo end,
       refused_for = case when r.outcome = 'skipped' and r.photo is not null then r.reason else j.refused_for end,

@@ -52,6 +52,31 @@ describe('what came of an attendee', () => {
     expect(await job()).toMatchObject({ state: 'skipped', reason: 'photo_format', error, face_id: null })
   })
 
+  it.each(['retry', 'later', 'unclear', 'failed'] as const)(
+    '%s, with the face of an earlier photo still there: it is known as that photo’s, should that be wanted again',
+    async (outcome) => {
+      const { absorb, app, begin, event, finish, inside, job, report, sendAll, sweep, user } = await heldJob()
+      await report()
+      const face_id = faceOf(`photos/${user}`)
+      await app.photo(user, 'photos/unreadable')
+      await absorb()
+      const { token, tasks } = await begin(await sendAll())
+      expect(tasks).toMatchObject([{ photo: 'photos/unreadable', keep: null, faces: [face_id] }])
+      const said = { ...NO_FACE, outcome, faces: [face_id], reason: 'photo_unreadable' }
+      await finish(token, [resultOf(only(tasks), said)])
+      expect(await job()).toMatchObject({ face_id, face_photo: `photos/${user}`, stray_face_ids: [] })
+
+      await app.photo(user, `photos/${user}`)
+      await absorb()
+      await inside.expireLeases()
+      await sweep()
+      const again = await begin(await sendAll())
+      expect(again.tasks).toMatchObject([{ action: 'index', keep: face_id, faces: [] }])
+      await finish(again.token, [resultOf(only(again.tasks), { face_id, calls: 0 })])
+      expect(await inside.states(event)).toEqual({ indexed: 1 })
+    },
+  )
+
   it('failed: with its error', async () => {
     const { app, event, job, report } = await heldJob()
     expect(await report({ ...NO_FACE, outcome: 'failed', error: 'ValidationException' })).toMatchObject({
