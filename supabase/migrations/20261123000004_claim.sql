@@ -74,7 +74,8 @@ end
 $$;
 
 -- Writes one page of jobs for claimed events that do not have all of their own yet, the soonest first: one for each attendee
--- who consents now, and for each whom the ledger knows from before. Who consents later comes as a change.
+-- who consents now, and for each whom the ledger knows from before. Who consents later comes as a change. Who has changed a
+-- photo or taken a consent back in the minute before is looked at a second time, a minute later: see indexing_absorb.
 -- Returns {"jobs": written, "more": whether to call again}.
 create or replace function public.indexing_expand(page integer default 10000) returns jsonb
 language plpgsql security definer set search_path = '' as $$
@@ -106,6 +107,10 @@ begin
        where j.event_id = run.event_id
          and (run.expanded_through is null or j.user_id > run.expanded_through)
        order by j.user_id limit room)
+      union
+      (select c.user_id from indexing.recent_changes c
+       where c.event_id = run.event_id and (run.expanded_through is null or c.user_id > run.expanded_through)
+       order by c.user_id limit room)
       order by user_id limit room
     ) next;
 
@@ -113,13 +118,18 @@ begin
     where j.event_id = run.event_id and j.user_id = any (attendees)
     order by j.user_id for update;
 
-    insert into indexing.face_jobs as j (event_id, user_id, due)
-    select run.event_id, attendee, run.starts_at from unnest(attendees) as attendee
+    insert into indexing.face_jobs as j (event_id, user_id, due, second_look_at)
+    select run.event_id, attendee, run.starts_at, case when exists (
+      select from indexing.recent_changes c
+      where c.user_id = attendee and (c.event_id is null or c.event_id = run.event_id)
+        and c.noted_at > clock_timestamp() - interval '1 minute'
+    ) then clock_timestamp() + interval '1 minute' end
+    from unnest(attendees) as attendee
     on conflict (event_id, user_id) do update set
       state = case when j.state = 'running' then j.state else 'queued' end,
       version = j.version + 1, attempts = 0, dead_letters = 0, error = null, reason = null,
       unconfirmed = true, -- the collection may be another than the one that the ledger knew
-      refused_photo = null, refused_for = null,
+      refused_photo = null, refused_for = null, second_look_at = coalesce(excluded.second_look_at, j.second_look_at),
       due = excluded.due, queued_at = clock_timestamp(), ended_at = null
     where j.queued_at < run.claimed_at; -- else a change since the claim has queued it already
     get diagnostics written = row_count;

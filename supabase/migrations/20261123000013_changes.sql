@@ -9,10 +9,24 @@ create table if not exists indexing.changes (
   event_id uuid,       -- null: all events of this user (a profile)
   user_id  uuid,       -- null: the event itself
   noted_at timestamptz not null default clock_timestamp(),
+  replaces boolean not null default false, -- something that the app may have acted on by itself: a photo, a consent
   constraint changes_name_something check (num_nonnulls(event_id, user_id) > 0)
 );
+alter table indexing.changes add column if not exists replaces boolean not null default false;
 alter table indexing.changes enable row level security;
 revoke all on indexing.changes from public, anon, authenticated, service_role;
+
+-- Those of the last minute that concerned no claimed event: should one be claimed now, what the app does late about what was
+-- replaced lands in its new collection. See indexing_expand.
+create table if not exists indexing.recent_changes (
+  event_id uuid, -- null: all events of this user
+  user_id  uuid not null,
+  noted_at timestamptz not null
+);
+create index if not exists recent_changes_by_user on indexing.recent_changes (user_id);
+create index if not exists recent_changes_by_event on indexing.recent_changes (event_id);
+alter table indexing.recent_changes enable row level security;
+revoke all on indexing.recent_changes from public, anon, authenticated, service_role;
 
 create or replace function indexing.note_consents() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -27,16 +41,17 @@ begin
     ) select array_agg(distinct event_id) into events from noted;
   elsif tg_op = 'DELETE' then
     with noted as (
-      insert into indexing.changes (event_id, user_id)
-      select event_id, user_id from old_rows where allow_recognition
+      insert into indexing.changes (event_id, user_id, replaces)
+      select event_id, user_id, true from old_rows where allow_recognition
       returning event_id
     ) select array_agg(distinct event_id) into events from noted;
   else
     with was as (select event_id, user_id from old_rows where allow_recognition),
     is_now as (select event_id, user_id from new_rows where allow_recognition),
     noted as (
-      insert into indexing.changes (event_id, user_id)
-      (select * from was except select * from is_now) union all (select * from is_now except select * from was)
+      insert into indexing.changes (event_id, user_id, replaces)
+      select *, true from (select * from was except select * from is_now) taken
+      union all select *, false from (select * from is_now except select * from was) given
       returning event_id
     ) select array_agg(distinct event_id) into events from noted;
   end if;
@@ -59,16 +74,19 @@ begin
     ) select array_agg(user_id) into users from noted;
   elsif tg_op = 'DELETE' then
     with noted as (
-      insert into indexing.changes (user_id) select user_id from old_rows
+      insert into indexing.changes (user_id, replaces) select user_id, true from old_rows
       returning user_id
     ) select array_agg(user_id) into users from noted;
   else
     with was as (select user_id, photo_path from old_rows), is_now as (select user_id, photo_path from new_rows),
     noted as (
-      insert into indexing.changes (user_id)
-      select user_id from (select * from was except select * from is_now) before
-      union
-      select user_id from (select * from is_now except select * from was) after
+      insert into indexing.changes (user_id, replaces)
+      select user_id, bool_or(replaces) from (
+        select user_id, photo_path is not null as replaces from (select * from was except select * from is_now) before
+        union all
+        select user_id, false from (select * from is_now except select * from was) after
+      ) changed
+      group by user_id
       returning user_id
     ) select array_agg(user_id) into users from noted;
   end if;
@@ -199,7 +217,7 @@ end
 $$;
 
 -- Turns one page of noted changes into jobs: for each attendee concerned of a claimed event, the job that looks at them
--- again. What concerns no claimed event is discarded, for the claim will see it.
+-- again. What concerns no claimed event is discarded after a minute, for the claim will see it.
 -- The app may call Rekognition by itself in the request that made the change, after its commit and so after us. That is over
 -- a minute later, when the attendee is looked at a second time.
 -- Returns {"changes": taken, "jobs": written, "more": whether to call again}.
@@ -214,6 +232,7 @@ declare
   more boolean;
 begin
   perform indexing.take_turn();
+  delete from indexing.recent_changes c where c.noted_at < clock_timestamp() - interval '1 minute';
   with gone as (
     delete from indexing.changes c where c.id in (select id from indexing.changes order by id limit page)
     returning c.*
@@ -224,6 +243,10 @@ begin
   end if;
 
   more := cardinality(taken) = page;
+
+  insert into indexing.recent_changes (event_id, user_id, noted_at)
+  select c.event_id, c.user_id, c.noted_at from unnest(taken) c
+  where c.replaces and not exists (select from indexing.event_runs r where r.event_id = c.event_id);
 
   events := array(
     select distinct c.event_id from unnest(taken) c join indexing.event_runs r using (event_id)

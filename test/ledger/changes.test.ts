@@ -155,7 +155,7 @@ describe('after the claim', () => {
 
 describe('before the claim', () => {
   it('nothing is written but what the claim will see', async () => {
-    const { absorb, app, inside, prepare, sendAll } = await openLedger()
+    const { absorb, app, inside, owner, prepare, sendAll } = await openLedger()
     const event = await app.event({ startsAt: "now() + interval '3 h'" })
     const [stays = '', revokes = '', leaves = '', removes = '', deletes = ''] = await app.users(5)
     await app.consent(event, [stays, revokes, leaves, removes, deletes])
@@ -167,6 +167,7 @@ describe('before the claim', () => {
     expect((await absorb()).jobs).toBe(0)
     expect(await inside.states(event)).toEqual({})
     expect(await inside.changes()).toBe(0)
+    await owner.query("update indexing.recent_changes set noted_at = now() - interval '61 s'")
     await app.change(event, { starts_at: "now() + interval '5 min'" })
     expect(await prepare()).toEqual([event])
     expect((await sendAll()).map(({ user_id }) => user_id).sort()).toEqual([stays, removes].sort())

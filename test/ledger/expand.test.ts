@@ -12,6 +12,68 @@ async function claimedEvent() {
   return { ...ledger, event, claimed }
 }
 
+describe('who changed something just before the claim', () => {
+  /** Everybody's second look, by user; absorbed before the claim, as every run does. */
+  async function looksAfter(
+    change: (ledger: Awaited<ReturnType<typeof claimedEvent>>, user: string) => Promise<unknown>,
+  ) {
+    const ledger = await claimedEvent()
+    const [changed = '', other = ''] = await ledger.app.users(2)
+    await ledger.app.consent(ledger.event, [changed, other])
+    await change(ledger, changed)
+    await ledger.absorb()
+    await ledger.claimed()
+    await ledger.expand()
+    const looks = new Map(
+      (await ledger.inside.jobs(ledger.event)).map((job) => [job.user_id, job.second_look_at !== null]),
+    )
+    return { ...ledger, changed, looks: { changed: looks.get(changed), other: looks.get(other) } }
+  }
+
+  it.each([
+    ['another photo', ({ app }, user) => app.photo(user, 'photos/new')],
+    ['no photo any more', ({ app }, user) => app.photo(user, null)],
+    ['consent taken back', ({ app, event }, user) => app.consent(event, [user], false)],
+    ['the event left', ({ app, event }, user) => app.leave(event, [user])],
+    ['the account deleted', ({ app }, user) => app.deleteAccounts([user])],
+  ] as [string, Parameters<typeof looksAfter>[0]][])(
+    '%s: looked at a second time a minute later, for what the app did late about what was before',
+    async (_, change) => {
+      const { begin, changed, event, inside, looks, owner, sendAll, sweep, work } = await looksAfter(change)
+      expect(looks).toEqual({ changed: true, other: false })
+      await work(await sendAll())
+      expect((await inside.job(event, changed)).ended_at).not.toBeNull()
+      await owner.query(
+        "update indexing.face_jobs set second_look_at = now() - interval '1 s' where second_look_at > now()",
+      )
+      await sweep()
+      expect((await begin(await sendAll())).tasks).toMatchObject([{ user_id: changed, list: true }])
+    },
+  )
+
+  it.each([
+    [
+      'a first photo',
+      async ({ app, owner }, user) => {
+        await app.photo(user, null)
+        await owner.query('truncate indexing.changes')
+        await app.photo(user, 'photos/first')
+      },
+    ],
+    ['nothing but the consent', () => Promise.resolve()],
+    [
+      'something, over a minute before',
+      async ({ app, owner }, user) => {
+        await app.photo(user, 'photos/new')
+        await owner.query("update indexing.changes set noted_at = now() - interval '61 s'")
+      },
+    ],
+  ] as [string, Parameters<typeof looksAfter>[0]][])('%s: not looked at twice', async (_, change) => {
+    const { looks } = await looksAfter(change)
+    expect(looks).toEqual({ changed: false, other: false })
+  })
+})
+
 describe('writing the jobs of a claimed event', () => {
   it('writes one for each attendee who consents, page by page, and none for anybody else', async () => {
     const { app, claimed, event, expand, inside } = await claimedEvent()

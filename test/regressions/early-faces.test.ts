@@ -78,3 +78,31 @@ it('a face that the app indexed by itself is replaced when somebody consents and
     (await stage.wantedFacesOf(event)).filter((face) => face.user === user),
   )
 })
+
+it('a face of a photo that was replaced just before the claim is erased when the app indexes it after the claim', async () => {
+  const stage = await openStage()
+  onTestFinished(stage.close)
+  const { database, rekognition, settings } = stage.parts
+  const event = await stage.createEvent()
+  const user = await stage.createAttendee(event)
+  const [wanted] = await stage.wantedFacesOf(event)
+  const briefly = await stage.upload()
+  for (const photo of [briefly, wanted?.photo])
+    await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, photo])
+  await database.absorb(1000)
+  await database.claim(20, settings.indexFacesTps)
+  const collection = settings.collectionPrefix + event
+  await database.collections(500)
+  await database.collectionsDone([
+    { event_id: event, result: await ensureCollection(rekognition, collection) },
+  ])
+  await rekognition.send(
+    new IndexFacesCommand({
+      CollectionId: collection,
+      ExternalImageId: user,
+      Image: { S3Object: { Bucket: settings.photoBucket, Name: briefly } },
+    }),
+  )
+  await stage.comeToRest()
+  expect(stage.facesOf(event)).toEqual([wanted])
+})

@@ -34,6 +34,7 @@ export interface Job extends JobRef {
   face_photo: string | null
   stray_face_ids: string[]
   unconfirmed: boolean
+  second_look_at: Date | null
   ended_at: Date | null
 }
 
