@@ -36,6 +36,7 @@ const MUTATIONS: Mutation[] = [
     edits: [
       { file: WORK, text: 'when j.version > j.leased_version ', by: 'when false ' },
       { file: WORK, text: ' or j.version > j.leased_version,', by: ',' },
+      NO_SECOND_LOOK,
     ],
   },
   {
