@@ -153,6 +153,31 @@ describe('what does not pass', () => {
   })
 })
 
+it('a photo that cannot be read leaves its attendee one face of the photos before, whatever the app has added', async () => {
+  const event = await stage.createEvent()
+  const user = await stage.createAttendee(event)
+  await stage.comeToRest()
+  const [before] = stage.facesOf(event) ?? []
+  const { IndexFacesCommand } = await import('@aws-sdk/client-rekognition')
+  await stage.parts.rekognition.send(
+    new IndexFacesCommand({
+      CollectionId: `memento_event_${event}`,
+      ExternalImageId: user,
+      Image: { S3Object: { Bucket: stage.parts.settings.photoBucket, Name: await stage.upload() } },
+    }),
+  )
+  expect(stage.facesOf(event)).toHaveLength(2)
+  await stage.sql(`update profiles set photo_path = 'photos/nowhere.jpg' where user_id = $1`, [user])
+  await stage.parts.database.absorb(1000)
+  await stage.emptyOutbox()
+  await stage.runWorker(await stage.receive())
+  expect(stage.facesOf(event)).toEqual([before])
+  expect(await jobOf(event, user)).toMatchObject({ reason: 'photo_unreadable' })
+  await stage.sql('update profiles set photo_path = null where user_id = $1', [user])
+  await stage.comeToRest()
+  expect(stage.facesOf(event)).toEqual([])
+})
+
 describe('a collection that somebody deleted', () => {
   it('is made anew, and everybody who was in it is indexed again', async () => {
     const event = await stage.createEvent()

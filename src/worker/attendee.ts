@@ -71,6 +71,7 @@ export async function followAttendee(task: Task, calls: Calls): Promise<Attempt>
     if (error instanceof OutOfTime) return { result, failure: null }
     failure = classify(error)
     result.outcome = OUTCOMES[failure.kind]
+    if (failure.kind === 'photo_unreadable') await keepOneFace(result, task, calls)
   }
   result.reason ??= failure?.kind ?? null
   result.error = failure?.message ?? null
@@ -154,6 +155,19 @@ async function removeFaces(result: Result, calls: Calls): Promise<void> {
     if (result.face_id === null) return
     result.face_id = null
     throw error
+  }
+}
+
+/** While a photo cannot be read, a face of an earlier one stays, but no more than one. */
+async function keepOneFace(result: Result, { faces }: Task, calls: Calls): Promise<void> {
+  const kept = faces?.find((face) => result.faces.includes(face)) ?? result.faces[0]
+  const others = result.faces.filter((face) => face !== kept)
+  if (kept === undefined || others.length === 0) return
+  try {
+    const remaining = await deleteFaces(calls.rekognition, calls.collection, others)
+    result.faces = [kept, ...remaining]
+  } catch {
+    // With the next try of the photo.
   }
 }
 

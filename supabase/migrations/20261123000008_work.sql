@@ -38,7 +38,8 @@ begin
     where j.version <= asked.version
       and (j.state in ('queued', 'sent') or (j.state = 'running' and j.lease_until <= now))
   ), spare as (
-    select jsonb_array_length(messages) - (select count(*) from found) as places
+    -- A job whose worker was lost waits for no message: the one that names it may be another's place, who then has it, too.
+    select jsonb_array_length(messages) - (select count(*) from found where state <> 'running') as places
   ), from_queue as materialized (
     select j.event_id, j.user_id, j.version
     from indexing.face_jobs j

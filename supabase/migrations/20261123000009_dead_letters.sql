@@ -9,7 +9,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   answer jsonb;
   ended uuid[];
-  places bigint; -- that were not their jobs' own
+  places bigint; -- that jobs may wait for which they do not name
 begin
   perform from indexing.face_jobs j
   join jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid) using (event_id, user_id)
@@ -20,7 +20,7 @@ begin
     from jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid, version integer)
     join indexing.face_jobs j using (event_id, user_id)
   ), dead as (
-    select distinct j.event_id, j.user_id, j.error is null and j.attempts < 5 and j.dead_letters < 3 as untold
+    select distinct j.event_id, j.user_id, j.state, j.error is null and j.attempts < 5 and j.dead_letters < 3 as untold
     from found j
     where j.letter_version >= j.version
       and (j.state = 'sent' or (j.state = 'running' and j.lease_until <= clock_timestamp()))
@@ -44,7 +44,7 @@ begin
       'requeued', count(*) filter (where state = 'queued')
     ),
     array_agg(distinct event_id) filter (where state = 'failed'),
-    jsonb_array_length(letters) - count(*)
+    jsonb_array_length(letters) - (select count(*) from dead where dead.state = 'sent')
   into answer, ended, places
   from buried;
 

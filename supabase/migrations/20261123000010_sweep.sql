@@ -1,6 +1,7 @@
 -- Finds what lost its message, its worker or its last finisher, and whose second look is due. Part of every scheduler run; all it looks at are the rows
 -- that are not at rest.
---   lost_after_seconds  how long a message may lie in the queue before it is taken for lost
+--   lost_after_seconds  how long a message may lie in the queue before it is taken for lost: so long for the first time, twice as
+--                       long for the second, and so on
 -- A job is queued with a new version, so that its message, should it still be alive, is acknowledged and ignored. After
 -- five attempts it has failed. Returns {"jobs": swept, "failed": of these}.
 create or replace function public.indexing_sweep(lost_after_seconds double precision) returns jsonb
@@ -32,6 +33,7 @@ begin
       'its message was lost or waited too long' as error
     from indexing.face_jobs j
     where j.state = 'sent' and j.sent_at < now - make_interval(secs => lost_after_seconds)
+      and j.sent_at < now - make_interval(secs => lost_after_seconds * (j.attempts + 1))
     limit 1000 for update skip locked
   ), lost as (
     select *, spent >= 5 as finally from orphaned union all select *, spent >= 5 from overdue
@@ -53,7 +55,8 @@ begin
 
   -- Second looks. Who is about to be looked at anyway is looked at with them.
   with looked_for as (
-    select j.event_id, j.user_id, j.state in ('indexed', 'erased', 'skipped') as at_rest
+    select j.event_id, j.user_id, j.state in ('indexed', 'erased', 'skipped') as at_rest,
+      j.state = 'sent' as sent -- queued anew, too: a worker may be passing over it because of the lock that is held here
     from indexing.face_jobs j
     where j.second_look_at <= now
     order by j.second_look_at limit 1000 for update skip locked
@@ -61,11 +64,11 @@ begin
   update indexing.face_jobs j set
     second_look_at = null,
     unconfirmed = true,
-    version = j.version + case when at_rest or j.state = 'running' then 1 else 0 end,
-    state = case when at_rest then 'queued' else j.state end,
+    version = j.version + case when at_rest or sent or j.state = 'running' then 1 else 0 end,
+    state = case when at_rest or sent then 'queued' else j.state end,
     attempts = case when at_rest then 0 else j.attempts end,
     reason = case when at_rest then null else j.reason end,
-    queued_at = case when at_rest then now else j.queued_at end,
+    queued_at = case when at_rest or sent then now else j.queued_at end,
     ended_at = case when at_rest then null else j.ended_at end
   from looked_for l where j.event_id = l.event_id and j.user_id = l.user_id;
 

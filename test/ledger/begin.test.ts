@@ -194,6 +194,15 @@ describe('messages that want nothing', () => {
     expect((await begin(jobs)).tasks).toMatchObject([NOTHING])
   })
 
+  it('of a job whose worker was lost bring that job back, and are the places of others, too', async () => {
+    const { begin, inside, messages } = await sentEvent(3)
+    await begin(messages.slice(0, 1))
+    await inside.expireLeases()
+    const { tasks } = await begin(messages.slice(0, 1))
+    expect(tasks.map(({ action }) => action)).toEqual(['index', 'index'])
+    expect(tasks.map(({ user_id }) => user_id)).toContain(messages[0]?.user_id)
+  })
+
   it('of a job that has ended are ignored', async () => {
     const { begin, event, inside, messages, work } = await sentEvent(2)
     await work(messages.slice(0, 1))

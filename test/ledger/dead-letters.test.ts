@@ -62,6 +62,14 @@ describe('a dead letter', () => {
     expect(await inside.states(event)).toEqual({ indexed: 1 })
   })
 
+  it('whose job’s worker was lost was a place that another job may wait for, and that one goes back to the outbox', async () => {
+    const { begin, bury, event, inside, messages } = await sentEvent(2)
+    await begin(messages.slice(0, 1))
+    await inside.expireLeases()
+    expect(await bury(messages.slice(0, 1))).toEqual({ failed: 0, requeued: 1 })
+    expect(await inside.states(event)).toEqual({ queued: 2 })
+  })
+
   it('older than its job fails nothing', async () => {
     const { absorb, app, begin, bury, event, inside, messages, sendAll, users } = await sentEvent(1)
     await app.photo(only(users), 'photos/new')

@@ -129,7 +129,7 @@ async function gather(seed: number) {
     ])
   }
 
-  async function schedule(lostAfterSeconds = 900) {
+  async function schedule(lostAfterSeconds = 300) {
     await ledger.sweep(lostAfterSeconds)
     while ((await ledger.absorb(20)).changes === 20) {}
     await ledger.claim()

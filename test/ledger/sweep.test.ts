@@ -56,10 +56,10 @@ describe('a job whose worker died', () => {
 describe('a job whose message is gone', () => {
   it('is queued again with a new version when it is older than the bound, and not before', async () => {
     const { event, inside, messages, sendAll, sweep, work } = await sentEvent(2)
-    await inside.ageMessages(899)
-    expect(await sweep(900)).toEqual({ jobs: 0, failed: 0 })
-    await inside.ageMessages(901)
-    expect(await sweep(900)).toEqual({ jobs: 2, failed: 0 })
+    await inside.ageMessages(299)
+    expect(await sweep(300)).toEqual({ jobs: 0, failed: 0 })
+    await inside.ageMessages(301)
+    expect(await sweep(300)).toEqual({ jobs: 2, failed: 0 })
     expect(await inside.states(event)).toEqual({ queued: 2 })
     const again = await sendAll()
     expect(again.map(({ version }) => version)).toEqual([2, 2])
@@ -70,12 +70,14 @@ describe('a job whose message is gone', () => {
       expect(job).toMatchObject({ state: 'indexed', version: 2, index_calls: 1 })
   })
 
-  it('has failed when five were lost', async () => {
+  it('has failed when five were lost, each waited for longer than the one before', async () => {
     const { app, event, inside, sendAll, sweep, users } = await sentEvent(1)
     for (let lost = 1; lost <= 5; lost++) {
       expect(await app.status(event)).toBe('in_progress')
-      await inside.ageMessages(1000)
-      expect(await sweep()).toEqual({ jobs: 1, failed: lost === 5 ? 1 : 0 })
+      await inside.ageMessages(300 * lost - 1)
+      expect(await sweep(300)).toEqual({ jobs: 0, failed: 0 })
+      await inside.ageMessages(300 * lost + 1)
+      expect(await sweep(300)).toEqual({ jobs: 1, failed: lost === 5 ? 1 : 0 })
       await sendAll()
     }
     expect(await inside.job(event, only(users))).toMatchObject({

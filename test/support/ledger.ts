@@ -99,7 +99,7 @@ export function functionsOn(connection: Connection) {
       call<Next[]>('finish', { token, results, throttled, quiet_seconds: REST_SECONDS.quiet, tps }),
     bury: (letters: JobRef[]) => call<{ failed: number; requeued: number }>('bury', { letters }),
     keepDeadLetters: (letters: DeadLetter[]) => call<number>('keep_dead_letters', { letters }),
-    sweep: (lostAfterSeconds = 900) =>
+    sweep: (lostAfterSeconds = 300) =>
       call<{ jobs: number; failed: number }>('sweep', { lost_after_seconds: lostAfterSeconds }),
     replay: (of: { event?: string; attendee?: string; why?: string } = {}) =>
       call<{ jobs: number; events: string[]; held: string[] }>('replay', of),
