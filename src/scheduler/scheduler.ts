@@ -56,7 +56,7 @@ const CHANGES_PAGE = 5_000
 const COLLECTIONS_PAGE = 25
 const COLLECTION_LANES = 5 // CreateCollection has a quota of its own, of some few a second
 const THROTTLED_MS = 1_000
-const LOST_AFTER_SECONDS = 300 // more than what lies in the queue takes; for the fifth time after 75 minutes, and then for good
+const LOST_AFTER_SECONDS = 300 // more than what lies in the queue takes; half as much again is more than the longest backoff
 /** What a run leaves of its time. */
 export const RESERVE_MS = 12_000 // for the slowest call that may be under way when the time is up
 

@@ -1,7 +1,7 @@
 -- Finds what lost its message, its worker or its last finisher, and whose second look is due. Part of every scheduler run; all it looks at are the rows
 -- that are not at rest.
 --   lost_after_seconds  how long a message may lie in the queue before it is taken for lost: so long for the first time, twice as
---                       long for the second, and so on
+--                       long for the second, and so on; half as long again for one that comes back after a failed try
 -- A job is queued with a new version, so that its message, should it still be alive, is acknowledged and ignored. After
 -- five attempts it has failed. Returns {"jobs": swept, "failed": of these}.
 create or replace function public.indexing_sweep(lost_after_seconds double precision) returns jsonb
@@ -33,7 +33,7 @@ begin
       'its message was lost or waited too long' as error
     from indexing.face_jobs j
     where j.state = 'sent' and j.sent_at < now - make_interval(secs => lost_after_seconds)
-      and j.sent_at < now - make_interval(secs => lost_after_seconds * (j.attempts + 1))
+      and j.sent_at < now - make_interval(secs => lost_after_seconds * case when j.error is null then j.attempts + 1 else 1.5 end)
     limit 1000 for update skip locked
   ), lost as (
     select *, spent >= 5 as finally from orphaned union all select *, spent >= 5 from overdue

@@ -70,6 +70,23 @@ describe('a job whose message is gone', () => {
       expect(job).toMatchObject({ state: 'indexed', version: 2, index_calls: 1 })
   })
 
+  it('waits out a backoff, and is then queued again, however often it was tried', async () => {
+    const { begin, event, finish, inside, messages, owner, sweep } = await sentEvent(1)
+    const { token, tasks } = await begin(messages)
+    await finish(
+      token,
+      tasks.map((task) =>
+        resultOf(task, { outcome: 'retry', face_id: null, error: 'AccessDeniedException' }),
+      ),
+    )
+    await owner.query('update indexing.face_jobs set attempts = 3')
+    await inside.ageMessages(449)
+    expect(await sweep(300)).toEqual({ jobs: 0, failed: 0 })
+    await inside.ageMessages(451)
+    expect(await sweep(300)).toEqual({ jobs: 1, failed: 0 })
+    expect(await inside.states(event)).toEqual({ queued: 1 })
+  })
+
   it('has failed when five were lost, each waited for longer than the one before', async () => {
     const { app, event, inside, sendAll, sweep, users } = await sentEvent(1)
     for (let lost = 1; lost <= 5; lost++) {
