@@ -76,7 +76,7 @@ class Demonstration {
     const users = await app.addAttendees(this.#event, guests)
     for (const [index, user] of users.entries()) this.#names.set(user, guests[index]?.name ?? user)
     say(
-      `${guests.length} attendees, their photos in the bucket, ${guests.filter((g) => g.consents !== false).length} consent`,
+      `${counted(guests.length, 'attendee')}, their photos in the bucket; ${guests.filter((g) => g.consents !== false).length} of them with consent`,
     )
 
     await this.#index()
@@ -116,7 +116,8 @@ class Demonstration {
       string,
       unknown
     >
-    say(`the scheduler claimed ${report.events_claimed} event and sent ${report.messages_sent} messages`)
+    const [events, messages] = [Number(report.events_claimed), Number(report.messages_sent)]
+    say(`the scheduler claimed ${counted(events, 'event')} and sent ${counted(messages, 'message')}`)
     const bar = progress(Number(report.jobs_written), 'attendees')
     try {
       for (;;) {
@@ -148,7 +149,7 @@ class Demonstration {
     table(
       ['attendee', 'outcome', 'why'],
       [
-        [`${indexed.length} people`, good('indexed'), ''],
+        [counted(indexed.length, 'person', 'people'), good('indexed'), ''],
         ...jobs
           .filter(({ state }) => state !== 'indexed')
           .map(({ user_id, state, reason }) => [
@@ -156,7 +157,7 @@ class Demonstration {
             state === 'failed' ? bad(state) : state,
             reason ? reasonOf(reason).title : '',
           ]),
-        ...notAsked.map(([, name]) => [name, 'left alone', 'does not consent']),
+        ...notAsked.map(([, name]) => [name, 'left alone', 'no consent']),
       ],
     )
   }
@@ -269,3 +270,5 @@ async function readAll(files: string[]): Promise<GroupPhoto[]> {
   }
   return photos
 }
+
+const counted = (count: number, one: string, many = `${one}s`) => `${count} ${count === 1 ? one : many}`

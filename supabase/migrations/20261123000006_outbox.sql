@@ -52,8 +52,8 @@ $$;
 --   room       how many of these are still free, as the caller was told and has not used since; null: to be counted
 --   sent       the token of the page just sent; null at the start
 --   unsent     of that page, what SQS did not take: [{"event_id", "user_id"}, …]; tried again after a minute
--- Returns {"token", "jobs": [{"event_id", "user_id", "version"}, …], "room": after these, "left"}: no jobs: nothing to send now, and as many as
--- left are queued for later. A scheduler that dies with a page costs, at most, its messages sent a second time.
+-- Returns {"token", "jobs": [{"event_id", "user_id", "version"}, …], "room": after these, "left"}: no jobs: nothing to send
+-- now, and as many as left are queued for later. A scheduler that dies with a page costs, at most, its messages sent a second time.
 create or replace function public.indexing_next_page(
   page integer, in_flight integer, room integer default null, sent uuid default null, unsent jsonb default '[]'
 ) returns json

@@ -32,7 +32,7 @@ begin
     select j.event_id, j.user_id, j.attempts + 1 as spent, 'message_lost' as reason,
       'its message was lost or waited too long' as error
     from indexing.face_jobs j
-    where j.state = 'sent' and j.sent_at < now - make_interval(secs => lost_after_seconds)
+    where j.state = 'sent' and j.sent_at < now - make_interval(secs => lost_after_seconds) -- by the index
       and j.sent_at < now - make_interval(secs => lost_after_seconds * case when j.error is null then j.attempts + 1 else 1.5 end)
     limit 1000 for update skip locked
   ), lost as (
@@ -56,7 +56,8 @@ begin
   -- Second looks. Who is about to be looked at anyway is looked at with them.
   with looked_for as (
     select j.event_id, j.user_id, j.state in ('indexed', 'erased', 'skipped') as at_rest,
-      j.state = 'sent' as sent -- queued anew, too: a worker may be passing over it because of the lock that is held here
+      -- What lies in the queue, too: a worker may be passing over it because of the lock that is held here.
+      j.state in ('indexed', 'erased', 'skipped', 'sent') as anew
     from indexing.face_jobs j
     where j.second_look_at <= now
     order by j.second_look_at limit 1000 for update skip locked
@@ -64,11 +65,11 @@ begin
   update indexing.face_jobs j set
     second_look_at = null,
     unconfirmed = true,
-    version = j.version + case when at_rest or sent or j.state = 'running' then 1 else 0 end,
-    state = case when at_rest or sent then 'queued' else j.state end,
+    version = j.version + case when anew or j.state = 'running' then 1 else 0 end,
+    state = case when anew then 'queued' else j.state end,
     attempts = case when at_rest then 0 else j.attempts end,
     reason = case when at_rest then null else j.reason end,
-    queued_at = case when at_rest or sent then now else j.queued_at end,
+    queued_at = case when anew then now else j.queued_at end,
     ended_at = case when at_rest then null else j.ended_at end
   from looked_for l where j.event_id = l.event_id and j.user_id = l.user_id;
 

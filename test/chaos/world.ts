@@ -335,6 +335,7 @@ export class World {
     openForMs = 0,
     actsByItself?: boolean,
   ): Promise<void> {
+    const changes = this.#consents.has(`${event}/${user}`) !== allow
     await this.#write(
       { event, user },
       allow ? 'consents' : 'takes consent back',
@@ -344,7 +345,8 @@ export class World {
       [event, user, allow],
       openForMs,
     )
-    await this.#actByItself(event, user, actsByItself)
+    // A request that changes nothing calls nobody: of that, no trigger could know.
+    if (changes) await this.#actByItself(event, user, actsByItself)
   }
 
   async #setPhoto(user: string, photo: string | null, openForMs = 0): Promise<void> {
