@@ -23,3 +23,8 @@ export function countBy(name: string, dimension: string, key: string, value = 1)
 export const observe = (name: string, ms: number): void => {
   metrics.addMetric(name, MetricUnit.Milliseconds, ms)
 }
+
+/** Sets a figure as it is at the moment, such as a number of events or an age. */
+export const gauge = (name: string, value: number, unit: 'Count' | 'Seconds' = 'Count'): void => {
+  metrics.addMetric(name, unit === 'Count' ? MetricUnit.Count : MetricUnit.Seconds, value)
+}

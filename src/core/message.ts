@@ -11,7 +11,7 @@ export interface JobRef extends Attendee {
   version: number
 }
 
-/** Thrown for a body that is no message of ours; the message says what is wrong with it. */
+/** Thrown for a body that is no message of ours; the error's message says what is wrong with it. */
 export class MessageError extends Error {
   override name = 'MessageError'
 }
@@ -22,14 +22,16 @@ export class MessageError extends Error {
  */
 const FORMAT = 1
 
+const MAX_INTEGER = 2_147_483_647 // of Postgres
+
 const schema = z.object({
   format: z.literal(FORMAT),
   event_id: z.guid().toLowerCase(),
   user_id: z.guid().toLowerCase(),
-  version: z.int().positive(),
+  version: z.int().positive().max(MAX_INTEGER),
 })
 
-/** The body of the message that says: look at this attendee again. */
+/** The body of the message for a job. */
 export const writeMessage = ({ event_id, user_id, version }: JobRef): string =>
   JSON.stringify({ format: FORMAT, event_id, user_id, version })
 

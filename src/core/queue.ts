@@ -5,19 +5,21 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
+import pMap from 'p-map'
 import { type JobRef, writeMessage } from './message.ts'
 
 const BATCH = 10 // of SendMessageBatch and ChangeMessageVisibilityBatch
+const REQUESTS_AT_ONCE = 16
 
-/** A failed message and the seconds, 0 to 43,200, after which it may be received again. */
-export interface Backoff {
+/** A message that is to be received again after so many seconds, 0 to 43,200. */
+export interface Delay {
   receiptHandle: string
   seconds: number
 }
 
 export const connectSqs = () =>
   new SQSClient({
-    // Requests to SQS are idempotent enough for us (a message may be sent twice) and have no quota worth minding.
+    // Requests to SQS are idempotent enough for us (a message may be sent twice) and have no quota that matters here.
     retryMode: 'standard',
     maxAttempts: 3,
     requestHandler: new NodeHttpHandler({
@@ -27,63 +29,58 @@ export const connectSqs = () =>
     }),
   })
 
-/**
- * Sends one message for each job, in requests of ten, `lanes` of them under way.
- * Returns the jobs that SQS did not take; each with the reason.
- */
+/** Sends one message for each job. Returns the jobs that SQS did not take, each with its error. */
 export async function sendJobs(
   sqs: SQSClient,
   queueUrl: string,
   jobs: JobRef[],
-  lanes: number,
 ): Promise<{ job: JobRef; error: string }[]> {
-  const unsent: { job: JobRef; error: string }[] = []
-  await inBatches(jobs, lanes, async (batch) => {
-    const Entries = batch.map(
-      (job, index): SendMessageBatchRequestEntry => ({
-        Id: String(index),
-        MessageBody: writeMessage(job),
-        // Fair queues: one event's backlog does not delay the others.
-        MessageGroupId: job.event_id,
-      }),
-    )
-    try {
-      const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }))
-      for (const { Id, Code, Message } of Failed) {
-        const job = batch[Number(Id)]
-        if (job) unsent.push({ job, error: `${Code}: ${Message ?? ''}` })
-      }
-    } catch (error) {
-      unsent.push(...batch.map((job) => ({ job, error: String(error) })))
-    }
+  const unsent = await pMap(batchesOf(jobs), (batch) => sendBatch(sqs, queueUrl, batch), {
+    concurrency: REQUESTS_AT_ONCE,
   })
-  return unsent
+  return unsent.flat()
 }
 
-/** Makes failed messages visible again after their backoff. What SQS refuses waits for the queue's visibility timeout. */
-export async function backOff(sqs: SQSClient, queueUrl: string, backoffs: Backoff[]): Promise<void> {
-  await inBatches(backoffs, 4, async (batch) => {
-    await sqs.send(
-      new ChangeMessageVisibilityBatchCommand({
-        QueueUrl: queueUrl,
-        Entries: batch.map(({ receiptHandle, seconds }, index) => ({
-          Id: String(index),
-          ReceiptHandle: receiptHandle,
-          VisibilityTimeout: Math.round(seconds),
-        })),
-      }),
-    )
-  })
-}
-
-async function inBatches<T>(items: T[], lanes: number, act: (batch: T[]) => Promise<void>): Promise<void> {
-  let start = 0
-  const lane = async () => {
-    while (start < items.length) {
-      const batch = items.slice(start, start + BATCH)
-      start += BATCH
-      await act(batch)
-    }
+async function sendBatch(sqs: SQSClient, QueueUrl: string, jobs: JobRef[]) {
+  const Entries = jobs.map(
+    (job, index): SendMessageBatchRequestEntry => ({
+      Id: String(index),
+      MessageBody: writeMessage(job),
+      MessageGroupId: job.event_id, // fair queues: the backlog of one event does not delay the others
+    }),
+  )
+  try {
+    const { Failed = [] } = await sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries }))
+    return Failed.flatMap(({ Id, Code, Message }) => {
+      const job = jobs[Number(Id)]
+      return job ? [{ job, error: `${Code}: ${Message ?? ''}` }] : []
+    })
+  } catch (error) {
+    return jobs.map((job) => ({ job, error: String(error) }))
   }
-  await Promise.all(Array.from({ length: lanes }, lane))
+}
+
+/** Makes messages visible again after their delays. A message that SQS refuses waits for the queue's visibility timeout. */
+export async function delayMessages(sqs: SQSClient, QueueUrl: string, delays: Delay[]): Promise<void> {
+  await pMap(
+    batchesOf(delays),
+    (batch) =>
+      sqs.send(
+        new ChangeMessageVisibilityBatchCommand({
+          QueueUrl,
+          Entries: batch.map(({ receiptHandle, seconds }, index) => ({
+            Id: String(index),
+            ReceiptHandle: receiptHandle,
+            VisibilityTimeout: Math.min(43_200, Math.max(0, Math.ceil(seconds))),
+          })),
+        }),
+      ),
+    { concurrency: 4 },
+  )
+}
+
+function batchesOf<T>(items: T[]): T[][] {
+  return Array.from({ length: Math.ceil(items.length / BATCH) }, (_, index) =>
+    items.slice(index * BATCH, (index + 1) * BATCH),
+  )
 }

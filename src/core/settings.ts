@@ -33,6 +33,7 @@ const schema = z
       .min(3, 'is not the name of a bucket'),
     AWS_REGION: z.string(missing('the AWS region')).min(1, 'is empty'),
     WORK_QUEUE_URL: z.url(missing('the URL of the work queue')),
+    URGENT_QUEUE_URL: z.url(missing('the URL of the urgent queue')),
     // Rekognition's rule for a CollectionId, less the 36 characters of the event's id.
     COLLECTION_PREFIX: z
       .string()
@@ -40,28 +41,35 @@ const schema = z
       .default('memento_event_'),
     INDEX_FACES_TPS: number('a number of calls a second from 0.1 to 10000', 0.1, 10_000).default(5),
     MAX_RECEIVE_COUNT: number('a number of receives from 1 to 1000', 1, 1000).default(5),
+    MAX_FAILED_SHARE: number('a share from 0 to 1', 0, 1).default(0),
+    SEVERAL_FACES: z.enum(['skip', 'largest'], { error: 'is neither skip nor largest' }).default('skip'),
   })
   .refine((all) => all.SUPABASE_SERVICE_ROLE_KEY ?? all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER, {
     path: ['SUPABASE_SERVICE_ROLE_KEY_PARAMETER'],
     when: () => true, // also beside other problems
     error:
-      "is missing: the SSM parameter that holds the project's service role key (or SUPABASE_SERVICE_ROLE_KEY itself)",
+      "is missing: the SSM parameter that holds the project's secret key (sb_secret_…, or the legacy service_role key), or SUPABASE_SERVICE_ROLE_KEY itself",
   })
   .transform((all) => ({
     supabaseUrl: all.SUPABASE_URL,
-    /** The key itself, or else the path of the SSM parameter that holds it. */
-    serviceRoleKey: all.SUPABASE_SERVICE_ROLE_KEY,
-    serviceRoleKeyParameter: all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER,
+    /** A secret key (sb_secret_…) or the legacy service_role key; or else the SSM parameter that holds it. */
+    supabaseKey: all.SUPABASE_SERVICE_ROLE_KEY,
+    supabaseKeyParameter: all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER,
     /** What a nudge has to carry; likewise. Without either, every nudge is refused. */
     nudgeSecret: all.NUDGE_SECRET,
     nudgeSecretParameter: all.NUDGE_SECRET_PARAMETER,
     photoBucket: all.S3_BUCKET_NAME,
     region: all.AWS_REGION,
     workQueueUrl: all.WORK_QUEUE_URL,
+    urgentQueueUrl: all.URGENT_QUEUE_URL,
     collectionPrefix: all.COLLECTION_PREFIX,
     /** IndexFaces calls a second that the account allows in this region. */
     indexFacesTps: all.INDEX_FACES_TPS,
-    /** Receives after which the work queue moves a message to the dead-letter queue. */
+    /** An event completes with up to this share of its jobs failed. */
+    maxFailedShare: all.MAX_FAILED_SHARE,
+    /** What becomes of a photo with several faces of similar size: skipped, or its largest face indexed. */
+    severalFaces: all.SEVERAL_FACES,
+    /** Receives after which a queue moves a message to the dead-letter queue. */
     maxReceives: all.MAX_RECEIVE_COUNT,
   }))
 

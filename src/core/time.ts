@@ -7,3 +7,8 @@ export const pause = async (ms: number): Promise<void> => {
 
 /** The milliseconds that are left of an invocation. */
 export type Remaining = () => number
+
+/** No time is left to begin a call in. */
+export class OutOfTime extends Error {
+  override name = 'OutOfTime'
+}

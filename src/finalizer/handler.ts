@@ -4,8 +4,8 @@ import { readSettings } from '../core/settings.ts'
 import { finalize } from './finalizer.ts'
 
 const settings = readSettings(process.env)
-const database = databaseOf(settings)
+const connect = databaseOf(settings)
 
-export const handler = middleware<SQSEvent, void>(settings).handler((event, context) =>
-  finalize(event.Records, { database: database(context) }),
+export const handler = middleware<SQSEvent, void>().handler(async (event) =>
+  finalize(event.Records, { database: await connect() }),
 )

@@ -1,26 +1,42 @@
 import type { LambdaFunctionURLResult } from 'aws-lambda'
 import { connectRekognition } from '../core/collection.ts'
 import { databaseOf, middleware } from '../core/handler.ts'
+import { connectPhotoStore } from '../core/photo-store.ts'
 import { connectSqs } from '../core/queue.ts'
+import { readSecret } from '../core/secrets.ts'
 import { readSettings } from '../core/settings.ts'
 import { answerNudge, isHttpRequest } from './nudge.ts'
-import { DEFAULT_WINDOW_MINUTES, readRequest, type SchedulerReport, schedule } from './scheduler.ts'
+import {
+  DEFAULT_WINDOW_MINUTES,
+  readRequest,
+  type SchedulerParts,
+  type SchedulerReport,
+  schedule,
+} from './scheduler.ts'
 
 const settings = readSettings(process.env)
 const database = databaseOf(settings)
 const rekognition = connectRekognition()
+const photos = connectPhotoStore(settings.photoBucket, settings.region, rekognition)
 const sqs = connectSqs()
 
-/** Called by the schedule, by hand with `{"window_minutes": 20}`, and through its URL by the nudge. */
-export const handler = middleware<unknown, SchedulerReport | LambdaFunctionURLResult>(settings, [
-  'serviceRoleKey',
-  'nudgeSecret',
-]).handler((event, context) => {
-  const parts = { settings, database: database(context), rekognition, sqs }
-  const remaining = () => context.getRemainingTimeInMillis()
-  if (isHttpRequest(event)) {
-    const secret = settings.nudgeSecret ?? context.nudgeSecret
-    return answerNudge(event, secret, parts, DEFAULT_WINDOW_MINUTES, remaining)
-  }
-  return schedule(readRequest(event).windowMinutes, parts, remaining)
+const connect = async (): Promise<SchedulerParts> => ({
+  settings,
+  database: await database(),
+  rekognition,
+  photos,
+  sqs,
 })
+
+/** Called by the schedule, by hand with `{"window_minutes": 20}`, and through its URL by the nudge. */
+export const handler = middleware<unknown, SchedulerReport | LambdaFunctionURLResult>().handler(
+  async (event, context) => {
+    const remaining = () => context.getRemainingTimeInMillis()
+    if (!isHttpRequest(event)) return schedule(readRequest(event).windowMinutes, await connect(), remaining)
+    // Only a nudge needs its secret: without one, scheduled runs work, and every nudge is refused.
+    const source = { value: settings.nudgeSecret, parameter: settings.nudgeSecretParameter }
+    const isSet = source.value !== undefined || source.parameter !== undefined
+    const secret = isSet ? await readSecret("the nudge's secret", source) : undefined
+    return answerNudge(event, secret, connect, DEFAULT_WINDOW_MINUTES, remaining)
+  },
+)

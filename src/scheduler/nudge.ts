@@ -1,7 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { LambdaFunctionURLEvent, LambdaFunctionURLResult } from 'aws-lambda'
+import { SCHEDULER_RESERVE_MS } from '../core/policy.ts'
 import type { Remaining } from '../core/time.ts'
-import { RESERVE_MS, type SchedulerParts, schedule } from './scheduler.ts'
+import { type SchedulerParts, schedule } from './scheduler.ts'
 
 export const isHttpRequest = (event: unknown): event is LambdaFunctionURLEvent =>
   typeof event === 'object' && event !== null && 'requestContext' in event && 'rawPath' in event
@@ -13,15 +14,16 @@ export const isHttpRequest = (event: unknown): event is LambdaFunctionURLEvent =
 export async function answerNudge(
   request: LambdaFunctionURLEvent,
   secret: string | undefined,
-  parts: SchedulerParts,
+  connect: () => Promise<SchedulerParts>,
   windowMinutes: number,
   remaining: Remaining,
 ): Promise<LambdaFunctionURLResult> {
   if (!accepts(secret, request.headers['x-nudge-secret'])) return { statusCode: 403 }
 
-  if (await parts.database.beginNudgedRun(remaining() / 1000)) {
+  const parts = await connect()
+  if (await parts.database.begin_nudged_run({ run_seconds: remaining() / 1000 })) {
     do await schedule(windowMinutes, parts, remaining)
-    while (remaining() > RESERVE_MS && (await parts.database.endNudgedRun()))
+    while (remaining() > SCHEDULER_RESERVE_MS && (await parts.database.end_nudged_run({})))
   }
   return { statusCode: 202 }
 }

@@ -1,29 +1,41 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import type { SQSClient } from '@aws-sdk/client-sqs'
 import * as z from 'zod'
-import { dropCollection, ensureCollection, isThrottling, listFaces } from '../core/collection.ts'
-import type { CollectionResult, Database } from '../core/database.ts'
-import { count, logger } from '../core/log.ts'
-import { collectionId, type Settings } from '../core/settings.ts'
-import { pause, type Remaining } from '../core/time.ts'
+import { type Database, DatabaseError, requireSchemaVersion } from '../core/database.ts'
+import { count, gauge, logger } from '../core/log.ts'
+import type { PhotoStore } from '../core/photo-store.ts'
+import { LOST_AFTER_SECONDS, SCHEDULER_RESERVE_MS, SEND_BATCH_SECONDS } from '../core/policy.ts'
+import type { Settings } from '../core/settings.ts'
+import type { Remaining } from '../core/time.ts'
+import { COLLECTIONS_PAGE, tendCollections } from './collections.ts'
 import { emptyOutbox, type OutboxReport } from './outbox.ts'
+import { reconcileDue, reportOrphans } from './reconcile.ts'
 
 export interface SchedulerParts {
-  settings: Pick<Settings, 'collectionPrefix' | 'indexFacesTps' | 'workQueueUrl'>
+  settings: Pick<
+    Settings,
+    'collectionPrefix' | 'indexFacesTps' | 'maxFailedShare' | 'workQueueUrl' | 'urgentQueueUrl'
+  >
   database: Database
   rekognition: RekognitionClient
+  photos: PhotoStore
   sqs: SQSClient
 }
 
 /** What a run did, and what it left for a later one. */
 export interface SchedulerReport {
   events_claimed: number
+  /** Events that are due, but whose rows the app holds locked. */
+  events_locked: number
   jobs_written: number
   messages_sent: number
-  swept: number
+  rescued: number
+  reconciled: { events: number; differences: number }
   /** Events in progress that will not be done before they start, at the present pace. */
   late_events: number
   left_for_later: { jobs: number; collections: number; because: string[] }
+  /** Steps that failed, each with its error; the others were done all the same. */
+  failed_steps: Record<string, string>
 }
 
 /** Thrown for an invocation that asks for something it may not. */
@@ -53,175 +65,190 @@ export function readRequest(event: unknown): { windowMinutes: number } {
 
 const JOBS_PAGE = 5_000 // written in some tenths of a second, far from the API's statement timeout
 const CHANGES_PAGE = 5_000
-const COLLECTIONS_PAGE = 25
-const COLLECTION_LANES = 5 // CreateCollection has a quota of its own, of some few a second
-const THROTTLED_MS = 1_000
-const LOST_AFTER_SECONDS = 300 // more than what lies in the queue takes; half as much again is more than the longest backoff
-/** What a run leaves of its time. */
-export const RESERVE_MS = 12_000 // for the slowest call that may be under way when the time is up
+/** The share of a run's time that changes may take before the other steps had their turn. */
+const CHANGES_SHARE = 0.3
 
 /**
- * One run: claims the events that are due, makes sure of their collections, writes their jobs and sends what the outbox
- * holds, until it is empty or the time is nearly up. Runs may overlap and may die anywhere.
+ * One run: rescue, erasures, claim, collections, fan out, send; then the other changes, reconcile and the report. Runs may
+ * overlap and may die anywhere. A step that fails is reported, and the run goes on.
+ * @throws {SchemaVersionError} and what the first call of the database throws
  */
 export async function schedule(
   windowMinutes: number,
   parts: SchedulerParts,
   remaining: Remaining,
 ): Promise<SchedulerReport> {
-  const { database } = parts
-  const timeIsUp = () => remaining() < RESERVE_MS
+  return new Run(windowMinutes, parts, remaining).run()
+}
 
-  const swept = await database.sweep(LOST_AFTER_SECONDS)
-  // Before the claim, so that what it sees by itself is not looked at a second time.
-  const changes = await writeJobs(() => database.absorb(CHANGES_PAGE), timeIsUp)
-  const { events } = await database.claim(windowMinutes, parts.settings.indexFacesTps)
+class Run {
+  readonly #windowMinutes: number
+  readonly #parts: SchedulerParts
+  readonly #remaining: Remaining
+  readonly #report: SchedulerReport = {
+    events_claimed: 0,
+    events_locked: 0,
+    jobs_written: 0,
+    messages_sent: 0,
+    rescued: 0,
+    reconciled: { events: 0, differences: 0 },
+    late_events: 0,
+    left_for_later: { jobs: 0, collections: 0, because: [] },
+    failed_steps: {},
+  }
 
-  const collections = { failed: 0, errors: [] as string[] }
-  const outbox: OutboxReport = { sent: 0, left: 0, errors: [] }
-  let written = 0
-  let more = false
-  // A few collections at a time, the soonest event's first: workers are at work on these while the next are made.
-  do {
-    const { results, wanted } = await tendCollections(parts)
-    more = wanted === COLLECTIONS_PAGE
-    const errors = results.flatMap(({ error }) => error ?? [])
-    collections.failed += errors.length
-    collections.errors.push(...errors)
-    const { written: jobs, sent, left, errors: unsent } = await fanOut(parts, timeIsUp)
-    written += jobs
-    outbox.sent += sent
-    outbox.left = left
-    outbox.errors.push(...unsent)
-  } while (more && !timeIsUp())
-  if (outbox.errors.length > 0)
-    logger.error('SQS did not take messages', {
-      messages: outbox.errors.length,
-      error: outbox.errors[0] ?? '',
+  constructor(windowMinutes: number, parts: SchedulerParts, remaining: Remaining) {
+    this.#windowMinutes = windowMinutes
+    this.#parts = parts
+    this.#remaining = remaining
+  }
+
+  async run(): Promise<SchedulerReport> {
+    const { database, settings } = this.#parts
+    const { schema_version } = await database.start_run({
+      tps: settings.indexFacesTps,
+      max_failed_share: settings.maxFailedShare,
     })
+    requireSchemaVersion(schema_version)
 
-  const late = await sayWhoIsLate(parts)
-
-  count('Claimed', events.length)
-  count('Sent', outbox.sent)
-  count('Swept', swept.jobs)
-  count('Failed', swept.failed)
-  const report: SchedulerReport = {
-    events_claimed: events.length,
-    jobs_written: changes + written,
-    messages_sent: outbox.sent,
-    swept: swept.jobs,
-    late_events: late,
-    left_for_later: {
-      jobs: outbox.left + outbox.errors.length,
-      collections: collections.failed,
-      because: [...new Set([...collections.errors, ...outbox.errors])],
-    },
+    await this.#step('rescue', () => this.#rescue())
+    await this.#step('process erasures', () => this.#processChanges(true))
+    // One page before the claim, so that what the claim sees by itself is not looked at a second time. The rest can wait.
+    await this.#step('process first changes', () => this.#processChanges(false, 1))
+    await this.#step('claim', () => this.#claim())
+    await this.#step('collections and fan out', () => this.#fanOutAll())
+    await this.#step('process changes', () => this.#processChanges(false))
+    await this.#step('reconcile', () => this.#reconcile())
+    await this.#step('send', async () => this.#sent(await emptyOutbox(this.#parts, this.#timeIsUp)))
+    await this.#step('report orphans', () => reportOrphans(this.#parts))
+    await this.#step('report', () => this.#measure())
+    return this.#end()
   }
-  logger.info('scheduler run', { ...report })
-  return report
-}
 
-async function sayWhoIsLate({ database, settings }: SchedulerParts): Promise<number> {
-  const late = (await database.forecast(settings.indexFacesTps)).filter((event) => event.late)
-  for (const { event_id, starts_at, done_at, open } of late) {
-    logger.error('an event will not be ready before its start', { event_id, starts_at, done_at, open })
+  readonly #timeIsUp = (): boolean => this.#remaining() < SCHEDULER_RESERVE_MS
+
+  async #step(name: string, run: () => Promise<unknown>): Promise<void> {
+    if (this.#timeIsUp()) return
+    try {
+      await run()
+    } catch (error) {
+      this.#report.failed_steps[name] = String(error)
+      logger.error('a step of the scheduler failed: the others go on', { step: name, error: error as Error })
+    }
   }
-  count('LateEvents', late.length)
-  return late.length
-}
 
-/** Writes the jobs of claimed events, and sends them while others are written. */
-async function fanOut(
-  parts: SchedulerParts,
-  timeIsUp: () => boolean,
-): Promise<OutboxReport & { written: number }> {
-  let page: Promise<unknown> | undefined
-  const writing = writeJobs(() => {
-    const next = parts.database.expand(JOBS_PAGE)
-    page = next
-    return next
-  }, timeIsUp).finally(() => {
-    page = undefined
-  })
-  const [written, outbox] = await Promise.all([writing, emptyOutbox(parts, timeIsUp, () => page)])
-  return { ...outbox, written }
-}
-
-/** Writes jobs page after page, until there are no more or the time is up; returns how many. */
-async function writeJobs(
-  nextPage: () => Promise<{ jobs: number; more: boolean }>,
-  timeIsUp: () => boolean,
-): Promise<number> {
-  let written = 0
-  for (let more = true; more && !timeIsUp(); ) {
-    const page = await nextPage()
-    written += page.jobs
-    more = page.more
+  async #rescue(): Promise<void> {
+    const { jobs, failed } = await this.#parts.database.rescue({
+      lost_after_seconds: LOST_AFTER_SECONDS,
+      batch_seconds: SEND_BATCH_SECONDS,
+    })
+    this.#report.rescued = jobs
+    count('Rescued', jobs)
+    count('JobsFailed', failed)
   }
-  return written
-}
 
-/** Creates and deletes a few of the collections that want it; returns how many these were, and what became of each. */
-async function tendCollections(
-  parts: SchedulerParts,
-): Promise<{ wanted: number; results: CollectionResult[] }> {
-  const { database, rekognition, settings } = parts
-  const handed = await database.collections(COLLECTIONS_PAGE)
-  const tasks = [
-    ...handed.delete.map((event_id) => ({ event_id, act: 'delete' as const })),
-    ...handed.create.map((event_id) => ({ event_id, act: 'create' as const })),
-  ]
-  const wanted = tasks.length
-  let patience = wanted
-  const results: CollectionResult[] = []
-  const lane = async () => {
-    for (let task = tasks.shift(); task; task = tasks.shift()) {
-      const { event_id, act } = task
-      const collection = collectionId(settings, event_id)
+  /** Turns changes into jobs, page after page, until there are no more or their share of the time is used. */
+  async #processChanges(erasing: boolean, pages = Number.POSITIVE_INFINITY): Promise<void> {
+    const enough = this.#remaining() * (1 - CHANGES_SHARE)
+    let page = CHANGES_PAGE
+    let more = true
+    for (let n = 0; more && n < pages && this.#remaining() > enough && !this.#timeIsUp(); n++) {
       try {
-        if (act === 'create') {
-          const result = await ensureCollection(rekognition, collection)
-          if (result === 'exists') await takeOver(event_id, parts)
-          results.push({ event_id, result })
-        } else {
-          await dropCollection(rekognition, collection)
-          results.push({ event_id, result: 'deleted' })
-        }
+        const done = await this.#parts.database.process_changes({ erasing, page })
+        this.#report.jobs_written += done.jobs
+        more = done.more
       } catch (error) {
-        if (isThrottling(error)) {
-          // Not its fault: it keeps its turn, or has the next one when it is handed out again after a minute.
-          if (patience-- > 0) tasks.push(task)
-          await pause(THROTTLED_MS)
-          continue
-        }
-        logger.error(`could not ${act} the collection`, { event_id, collection, error: error as Error })
-        results.push({ event_id, result: 'failed', error: String(error) })
+        // A page that takes too long is tried in smaller ones.
+        if (!(error instanceof DatabaseError && error.code === '57014') || page === 1) throw error
+        page = Math.max(1, Math.floor(page / 20))
       }
     }
   }
-  await Promise.all(Array.from({ length: COLLECTION_LANES }, lane))
-  if (results.length > 0) await database.collectionsDone(results)
-  return { wanted, results }
-}
 
-const FOUND_PAGE = 5_000
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+  async #claim(): Promise<void> {
+    const { events, locked } = await this.#parts.database.claim({ window_minutes: this.#windowMinutes })
+    this.#report.events_claimed = events.length
+    this.#report.events_locked = locked.length
+    count('Claimed', events.length)
+    for (const event_id of locked)
+      logger.warn('an event is due, but the app holds its row locked: it is claimed once it is free', {
+        event_id,
+      })
+  }
 
-/** Has the attendees looked at whose faces are in a collection that was there before: not all of them may consent. */
-async function takeOver(
-  event_id: string,
-  { database, rekognition, settings }: SchedulerParts,
-): Promise<void> {
-  const collection = collectionId(settings, event_id)
-  const names = [...(await listFaces(rekognition, collection)).keys()]
-  const users = names.filter((name) => UUID.test(name))
-  for (let start = 0; start < users.length; start += FOUND_PAGE)
-    await database.foundFaces(event_id, users.slice(start, start + FOUND_PAGE))
-  if (users.length < names.length)
-    logger.warn('a collection has faces whose ExternalImageId is no user id: they are left there', {
-      event_id,
-      collection,
-      external_image_ids: names.length - users.length,
+  /** A page of collections at a time, the soonest event's first: its jobs are sent while the next are made. */
+  async #fanOutAll(): Promise<void> {
+    for (let more = true; more && !this.#timeIsUp(); ) {
+      const { due, errors } = await tendCollections(this.#parts)
+      more = due === COLLECTIONS_PAGE
+      this.#report.left_for_later.collections += errors.length
+      this.#report.left_for_later.because.push(...errors)
+      await this.#fanOut()
+    }
+  }
+
+  /** Writes the jobs of claimed events, and sends them while others are written. */
+  async #fanOut(): Promise<void> {
+    let page: Promise<unknown> | undefined
+    const write = async () => {
+      for (let more = true; more && !this.#timeIsUp(); ) {
+        const next = this.#parts.database.fan_out({ page: JOBS_PAGE })
+        page = next
+        const written = await next
+        this.#report.jobs_written += written.jobs
+        more = written.more
+      }
+    }
+    const writing = write().finally(() => {
+      page = undefined
     })
+    const [, outbox] = await Promise.all([writing, emptyOutbox(this.#parts, this.#timeIsUp, () => page)])
+    this.#sent(outbox)
+  }
+
+  #sent({ sent, left, errors }: OutboxReport): void {
+    this.#report.messages_sent += sent
+    this.#report.left_for_later.jobs = left
+    this.#report.left_for_later.because.push(...errors)
+    count('MessagesRefused', errors.length)
+    if (errors.length > 0)
+      logger.error('SQS did not take messages', { messages: errors.length, error: errors[0] ?? '' })
+  }
+
+  async #reconcile(): Promise<void> {
+    const { events, differences, errors } = await reconcileDue(this.#parts, this.#timeIsUp)
+    this.#report.reconciled = { events, differences }
+    if (errors[0] !== undefined) throw new Error(`${errors.length} events, the first: ${errors[0]}`)
+    if (differences > 0) {
+      await this.#processChanges(true)
+      await this.#processChanges(false)
+    }
+  }
+
+  async #measure(): Promise<void> {
+    const { events } = await this.#parts.database.forecast({})
+    const late = events.filter((event) => event.late)
+    this.#report.late_events = late.length
+    for (const { event_id, starts_at, done_at, open } of late)
+      logger.error('an event will not be ready before its start', { event_id, starts_at, done_at, open })
+    gauge('LateEvents', late.length)
+
+    const health = await this.#parts.database.health({ window_minutes: this.#windowMinutes })
+    gauge('FailedJobs', health.failed_jobs)
+    gauge('FailedEvents', health.failed_events)
+    gauge('CollectionsFailing', health.collections_failing)
+    gauge('OverdueEvents', health.overdue_events)
+    gauge('ErasureAge', health.erasure_age, 'Seconds')
+    gauge('ChangeAge', health.change_age, 'Seconds')
+    gauge('ChangesFull', health.full_changes)
+  }
+
+  #end(): SchedulerReport {
+    const report = this.#report
+    report.left_for_later.because = [...new Set(report.left_for_later.because)]
+    count('MessagesSent', report.messages_sent)
+    count('FailedSteps', Object.keys(report.failed_steps).length)
+    logger.info('scheduler run', { ...report })
+    return report
+  }
 }

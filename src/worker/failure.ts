@@ -1,16 +1,18 @@
 import { RekognitionServiceException } from '@aws-sdk/client-rekognition'
 import { isThrottling } from '../core/collection.ts'
+import { PhotoStoreError } from '../core/photo-store.ts'
 
 /**
- * What a failed Rekognition call means for the attendee. This is the table of outcomes of the README.
+ * What a failed call of Rekognition or S3 means for the attendee. This is the table of outcomes of docs/architecture.md.
  * - `throttled`: refused, nothing done; the same call may pass a moment later
- * - `unavailable`: an answer that leaves open whether it was done (5xx)
- * - `unclear`: no answer; the call may still land
+ * - `unavailable`: an answer that leaves open whether it was done (5xx), or S3 did not answer
+ * - `unclear`: Rekognition did not answer; the call may still land
  * - `photo_unusable`: the photo is of a kind or size that Rekognition can't take: skipped
- * - `photo_unreadable`: Rekognition could not read the photo from S3; missing object and missing permission look the same
+ * - `photo_unreadable`: Rekognition could not read an object that is there: its rights, or another region
  * - `collection_missing`
- * - `denied`: our role lacks a permission
- * - `invalid`: a request that can never pass
+ * - `denied`: our role lacks a permission, of Rekognition or S3
+ * - `quota_exceeded`: the collection holds as many faces as the account may have in one
+ * - `invalid`: a request that Rekognition refuses
  */
 export type FailureKind =
   | 'throttled'
@@ -20,14 +22,13 @@ export type FailureKind =
   | 'photo_unreadable'
   | 'collection_missing'
   | 'denied'
+  | 'quota_exceeded'
   | 'invalid'
 
 export interface Failure {
   kind: FailureKind
   /** For people: the service's error and message. */
   message: string
-  /** What the ledger keeps as the reason of a skipped photo; null for the other kinds. */
-  reason: string | null
 }
 
 const KINDS: Record<string, FailureKind> = {
@@ -39,24 +40,30 @@ const KINDS: Record<string, FailureKind> = {
   ExpiredTokenException: 'denied',
   UnrecognizedClientException: 'denied',
   InvalidSignatureException: 'denied',
-}
-
-const PHOTO_REASONS: Record<string, string> = {
-  InvalidImageFormatException: 'photo_format',
-  ImageTooLargeException: 'photo_too_large',
+  ServiceQuotaExceededException: 'quota_exceeded',
+  InvalidImageFormatException: 'photo_unusable',
+  ImageTooLargeException: 'photo_unusable',
   // All other parameters are checked before: what is left is the photo's own size in pixels.
-  InvalidParameterException: 'photo_refused',
+  InvalidParameterException: 'photo_unusable',
 }
 
-/** Classifies what a Rekognition call threw. */
-export function classify(error: unknown): Failure {
-  if (!(error instanceof Error)) return { kind: 'unclear', message: String(error), reason: null }
-  const message = `${error.name}: ${error.message}`
-  if (!(error instanceof RekognitionServiceException)) return { kind: 'unclear', message, reason: null }
+/** Rekognition answered that it could not delete a face. */
+export class FacesRemainError extends Error {
+  override name = 'FacesRemainError'
+}
 
-  if (isThrottling(error)) return { kind: 'throttled', message, reason: null }
-  const reason = PHOTO_REASONS[error.name] ?? null
-  if (reason) return { kind: 'photo_unusable', message, reason }
+/** Classifies what a call of Rekognition or S3 threw. */
+export function classify(error: unknown): Failure {
+  if (!(error instanceof Error)) return { kind: 'unclear', message: String(error) }
+  if (error instanceof PhotoStoreError) {
+    const passing = error.status === 0 || error.status >= 500 || error.status === 429
+    return { kind: passing ? 'unavailable' : 'denied', message: error.message }
+  }
+  const message = `${error.name}: ${error.message}`
+  if (error instanceof FacesRemainError) return { kind: 'unavailable', message }
+  if (!(error instanceof RekognitionServiceException))
+    return { kind: 'unclear', message: `Rekognition did not answer: ${message}` }
+  if (isThrottling(error)) return { kind: 'throttled', message }
   const status = error.$metadata.httpStatusCode ?? 0
-  return { kind: KINDS[error.name] ?? (status >= 500 ? 'unavailable' : 'invalid'), message, reason: null }
+  return { kind: KINDS[error.name] ?? (status >= 500 ? 'unavailable' : 'invalid'), message }
 }

@@ -1,56 +1,82 @@
-import { pause } from '../core/time.ts'
-
-/** Time slots as the ledger gives them: the first begins in `firstMs`, the others follow every `everyMs`. */
-export interface Slots {
-  firstMs: number
-  everyMs: number
-}
+import type { Slots } from '../core/contract.ts'
+import { OutOfTime, pause, type Remaining } from '../core/time.ts'
 
 /**
- * The time slots in which the IndexFaces calls of a batch may be made. When Rekognition refuses one all the same, it and all
- * who have not called yet line up again, in slots of a slower pace: they would be told the same.
+ * The time slots in which the IndexFaces calls of a batch may be made. When Rekognition throttles a call all the same, it and
+ * all that have not been made yet take new slots at a slower pace.
  */
 export class Pace {
-  readonly #renew: (slots: number) => Promise<Slots>
+  readonly #renew: (slots: number, throttled: boolean) => Promise<Slots>
+  readonly #remaining: Remaining
   #next = 0
   #everyMs = 0
+  #left: number
   #waiting = 0
   #generation = 0
-  #renewal: Promise<void> = Promise.resolve()
+  #throttled = false
+  #renewal: Promise<void> | undefined
 
   /**
-   * @param slots as many as there are calls to be made
-   * @param renew says that a call was refused, and asks for so many new slots; must not reject
+   * @param slots handed out for the first `count` calls
+   * @param renew asks for so many new slots, and says whether a call was throttled; must not reject
+   * @param remaining milliseconds in which calls may still be begun
    */
-  constructor(slots: Slots, renew: (slots: number) => Promise<Slots>) {
+  constructor(
+    slots: Slots,
+    count: number,
+    renew: (slots: number, throttled: boolean) => Promise<Slots>,
+    remaining: Remaining,
+  ) {
     this.#renew = renew
+    this.#remaining = remaining
+    this.#left = count
     this.#take(slots)
   }
 
-  /** Resolves when the next call may be made, with the generation of its slot. */
+  /**
+   * Resolves when the next call may be made, with the generation of its slot.
+   * @throws {OutOfTime} at once, when the slot lies beyond the time that is left
+   */
   async turn(): Promise<number> {
     this.#waiting++
-    for (;;) {
-      await this.#renewal
-      const generation = this.#generation
-      const slot = this.#next
-      this.#next += this.#everyMs
-      await pause(Math.ceil(slot - performance.now()))
-      if (generation !== this.#generation) continue
+    try {
+      for (;;) {
+        await this.#renewal
+        if (this.#left <= 0) {
+          this.#renewal ??= this.#askForMore()
+          continue
+        }
+        this.#left--
+        const generation = this.#generation
+        const wait = Math.ceil(this.#next - performance.now())
+        this.#next += this.#everyMs
+        if (wait > this.#remaining()) throw new OutOfTime()
+        await pause(wait)
+        if (generation === this.#generation) return generation
+      }
+    } finally {
       this.#waiting--
-      return generation
     }
   }
 
-  /** To be told of each refusal, with the generation of the call's slot: of one generation only the first counts. */
+  /** To be told of each throttled call, with the generation of its slot: of one generation only the first counts. */
   refused(generation: number): void {
     if (generation !== this.#generation) return
     this.#generation++
-    this.#renewal = this.#renew(this.#waiting + 1).then((slots) => this.#take(slots))
+    this.#throttled = true
+    this.#left = 0
   }
 
-  #take({ firstMs, everyMs }: Slots): void {
-    this.#next = performance.now() + firstMs
-    this.#everyMs = everyMs
+  async #askForMore(): Promise<void> {
+    const [count, throttled] = [this.#waiting, this.#throttled]
+    this.#throttled = false
+    this.#take(await this.#renew(count, throttled))
+    this.#left = count
+    this.#renewal = undefined
+  }
+
+  #take({ first_ms, every_ms }: Slots): void {
+    this.#next = performance.now() + first_ms
+    this.#everyMs = every_ms
   }
 }

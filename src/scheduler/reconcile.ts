@@ -1,0 +1,179 @@
+import type { RekognitionClient } from '@aws-sdk/client-rekognition'
+import pMap from 'p-map'
+import { ensureCollection, isError, type Listing, listCollections, listFaces } from '../core/collection.ts'
+import type { ListedFaces, Reconciled } from '../core/contract.ts'
+import type { Database } from '../core/database.ts'
+import { count, countBy, logger } from '../core/log.ts'
+import type { PhotoStore } from '../core/photo-store.ts'
+import { CLOSING_QUIET_SECONDS, LISTING_LAG_SECONDS } from '../core/policy.ts'
+import { collectionId, type Settings } from '../core/settings.ts'
+
+export interface ReconcileParts {
+  settings: Pick<Settings, 'collectionPrefix'>
+  database: Database
+  rekognition: RekognitionClient
+  photos: PhotoStore
+}
+
+/** How an event's collection differed from what it should be. */
+export interface Differences {
+  /** Faces of attendees who should have none. */
+  extra: number
+  /** Attendees whose face is gone. */
+  missing: number
+  /** Attendees with several faces, or another one than the ledger knows. */
+  doubled: number
+  /** Attendees whose desired state the ledger has not followed. */
+  unnoticed: number
+  /** Photos whose object has changed since it was indexed. */
+  stale_photos: number
+  /** Faces whose ExternalImageId is no user id: they are left there. */
+  foreign: number
+}
+
+const ATTENDEES_PAGE = 2_000
+const EVENTS_PAGE = 5
+const LOOKS_AT_ONCE = 32
+
+/** Reconciles the events that are due, as long as there is time. Returns the sum of what it found. */
+export async function reconcileDue(
+  parts: ReconcileParts,
+  timeIsUp: () => boolean,
+): Promise<{ events: number; differences: number; errors: string[] }> {
+  const report = { events: 0, differences: 0, errors: [] as string[] }
+  while (!timeIsUp()) {
+    const due = await parts.database.reconcile_due({ page: EVENTS_PAGE })
+    for (const { event_id, as_of } of due) {
+      if (timeIsUp()) return report
+      try {
+        const found = await reconcileEvent(event_id, as_of, parts)
+        report.events++
+        report.differences += tell(event_id, found)
+      } catch (error) {
+        logger.error('could not reconcile an event', { event_id, error: error as Error })
+        report.errors.push(String(error))
+      }
+    }
+    if (due.length < EVENTS_PAGE) return report
+  }
+  return report
+}
+
+function tell(event_id: string, found: Differences): number {
+  const { foreign, ...differences } = found
+  let sum = 0
+  for (const [kind, n] of Object.entries(differences)) {
+    if (n > 0) countBy('Drift', 'kind', kind, n)
+    sum += n
+  }
+  if (sum > 0) logger.warn('the collection differed from what it should be', { event_id, ...differences })
+  if (foreign > 0)
+    logger.warn('a collection has faces whose ExternalImageId is no user id: they are left there', {
+      event_id,
+      faces: foreign,
+    })
+  return sum
+}
+
+/**
+ * Compares the collection of an event with the desired state and the ledger, page by page of attendees, and queues a job for
+ * each difference. Keeps no more in memory than the ids of the listing; one ListFaces call per 4,096 faces.
+ * @param repair whether to queue jobs; otherwise the differences are only counted
+ */
+export async function reconcileEvent(
+  event: string,
+  as_of: string,
+  parts: ReconcileParts,
+  repair = true,
+): Promise<Differences> {
+  const { database } = parts
+  const listing = await list(event, parts, repair)
+  const users = [...listing.faces.keys()].sort()
+  const sum: Differences = {
+    extra: 0,
+    missing: 0,
+    doubled: 0,
+    unnoticed: 0,
+    stale_photos: 0,
+    foreign: listing.foreign,
+  }
+  for (let start = 0, after: string | null = null; ; start += ATTENDEES_PAGE) {
+    const page = users.slice(start, start + ATTENDEES_PAGE)
+    const through: string | null = users.length > start + ATTENDEES_PAGE ? (page.at(-1) ?? null) : null
+    const faces = page.map(
+      (user_id): ListedFaces => ({ user_id, face_ids: listing.faces.get(user_id) ?? [] }),
+    )
+    const found: Reconciled = await database.reconcile({
+      event,
+      as_of,
+      after,
+      through,
+      faces,
+      lag_seconds: LISTING_LAG_SECONDS,
+      repair,
+    })
+    sum.extra += found.extra
+    sum.missing += found.missing
+    sum.doubled += found.doubled
+    sum.unnoticed += found.unnoticed
+    const changed = await changedPhotos(found.photos, parts.photos)
+    sum.stale_photos += changed.length
+    if (repair && changed.length > 0) await database.note_photos({ photo_keys: changed })
+    if (through === null) break
+    after = through
+  }
+  if (repair) await database.reconcile_done({ event, as_of })
+  return sum
+}
+
+/** The faces of the collection. One that is gone is created again: whatever was in it is indexed anew. */
+async function list(
+  event: string,
+  { database, rekognition, settings }: ReconcileParts,
+  repair: boolean,
+): Promise<Listing> {
+  const collection = collectionId(settings, event)
+  try {
+    return await listFaces(rekognition, collection)
+  } catch (error) {
+    if (!isError(error, 'ResourceNotFoundException')) throw error
+    if (repair && (await database.may_create_collection({ event }))) {
+      const result = await ensureCollection(rekognition, collection)
+      logger.warn('the collection was missing', { event_id: event, collection, result })
+      count('CollectionsMissing')
+      await database.collections_done({
+        results: [{ event_id: event, result }],
+        quiet_seconds: CLOSING_QUIET_SECONDS,
+      })
+    }
+    return { faces: new Map(), foreign: 0 }
+  }
+}
+
+/** The keys of those photos whose object is another one than was indexed, or has come or gone. */
+async function changedPhotos(looked_at: Reconciled['photos'], photos: PhotoStore): Promise<string[]> {
+  const keys = await pMap(
+    looked_at,
+    async ({ photo_key, photo_etag }) => {
+      const object = await photos.look(photo_key)
+      return (object?.etag ?? null) === photo_etag ? [] : [photo_key]
+    },
+    { concurrency: LOOKS_AT_ONCE },
+  )
+  return keys.flat()
+}
+
+/** Once an hour: collections with our prefix that belong to no event of ours. They are reported and left alone. */
+export async function reportOrphans({ database, rekognition, settings }: ReconcileParts): Promise<string[]> {
+  if (!(await database.orphans_due({}))) return []
+  const orphans = await database.orphans({
+    events: await listCollections(rekognition, settings.collectionPrefix),
+  })
+  if (orphans.length > 0)
+    logger.warn('collections with our prefix belong to no event: they are left alone', {
+      orphans: orphans.length,
+      events: orphans.slice(0, 20),
+    })
+  count('OrphanCollections', orphans.length)
+  return orphans
+}

@@ -1,0 +1,167 @@
+-- The tables of the event indexer. They outlive the app's rows (the face of a deleted account must still be erased), so
+-- they have no foreign keys to the app's tables. docs/architecture.md explains the states.
+
+create schema if not exists indexing;
+revoke all on schema indexing from public;
+
+-- What the deployment sets; written by the scheduler at each run. One row.
+create table indexing.settings (
+  only_row         boolean primary key default true check (only_row),
+  index_faces_tps  double precision not null default 5, -- IndexFaces calls a second of the whole account
+  max_failed_share double precision not null default 0, -- an event completes with up to this share of its jobs failed
+  orphans_due      timestamptz not null default '-infinity' -- when to look for collections without an event
+);
+insert into indexing.settings default values;
+
+-- One row per claimed event, from claim to settlement and beyond, until its collection is deleted.
+create table indexing.event_runs (
+  event_id            uuid primary key,
+  state               text not null default 'in_progress',
+  reason              text,                 -- why it was settled so, where its jobs do not say it
+  starts_at           timestamptz not null,
+  ends_at             timestamptz not null,
+  claimed_at          timestamptz not null default clock_timestamp(),
+  fanned_out_through  uuid,                 -- jobs are written for attendees up to this user id
+  fanned_out_at       timestamptz,          -- jobs are written for all of them
+  settled_at          timestamptz,
+  collection          text not null default 'missing',
+  collection_attempts integer not null default 0,
+  collection_error    text,
+  collection_due      timestamptz not null default clock_timestamp(), -- no attempt before this
+  closed_at           timestamptz,          -- the event was deleted or cleaned up
+  changed_at          timestamptz,          -- the last change of the app that concerned this event
+  reconcile_due       timestamptz not null default clock_timestamp() + interval '1 minute',
+  reconciled_at       timestamptz,
+  constraint event_runs_state check (state in ('in_progress', 'completed', 'failed')),
+  constraint event_runs_collection check (collection in ('missing', 'ready', 'closing', 'deleted')),
+  constraint event_runs_settled check ((state = 'in_progress') = (settled_at is null)),
+  constraint event_runs_closed check ((collection in ('closing', 'deleted')) = (closed_at is not null))
+);
+create index event_runs_unsettled on indexing.event_runs (starts_at, event_id) where state in ('in_progress', 'failed');
+create index event_runs_collection_due on indexing.event_runs (collection_due) where collection in ('missing', 'closing');
+create index event_runs_reconcile_due on indexing.event_runs (reconcile_due) where collection = 'ready';
+
+-- One row per attendee of a claimed event: ledger and outbox in one.
+create table indexing.face_jobs (
+  event_id          uuid not null,
+  user_id           uuid not null,
+  version           integer not null default 1, -- raised whenever the desired state may have changed
+  state             text not null default 'queued',
+  reason            text,                       -- why it ended so, or what the last attempt met, in one word
+  error             text,                       -- of the last attempt that went wrong, for people
+  -- The outbox's order: see job_priority.
+  priority          smallint not null,
+  starts_at         timestamptz not null,       -- of the event
+  repeated          boolean not null default false, -- it had ended before
+  queued_at         timestamptz not null default clock_timestamp(),
+  urgent            boolean not null default false, -- it goes through the urgent queue
+  send_batch        bigint,                     -- the send batch that it was handed out with
+  sent_at           timestamptz,
+  -- Attempts at this version, and what went wrong at them.
+  attempts          integer not null default 0, -- leases
+  rescues           integer not null default 0, -- messages or workers lost
+  dead_letters      integer not null default 0,
+  unanswered        integer not null default 0, -- IndexFaces calls for this photo that Rekognition did not answer
+  failures          integer not null default 0, -- how often it has failed since it last ended otherwise
+  index_calls       integer not null default 0, -- IndexFaces calls, over all versions
+  history           jsonb not null default '[]', -- the last attempts: [{"at", "outcome", "reason", "error"}, …]
+  -- The lease. It outlasts every call that its worker can make.
+  lease_token       uuid,
+  lease_until       timestamptz,
+  leased_version    integer,
+  completed_token   uuid,                       -- of the last lease that its worker completed
+  -- What is known of the photo and the collection.
+  photo_version     integer not null default 1, -- the version at which the photo may have changed last
+  photo_key         text,                       -- the photo that was looked at last …
+  photo_etag        text,                       -- … and its content; null: not known, or the object was missing
+  refused           text,                       -- the reason for which that photo has no face that can be indexed
+  missing_key       text,                       -- an object that is missing in the bucket …
+  missing_since     timestamptz,                -- … since it was looked at then
+  face_id           text,                       -- the face of that photo in the collection
+  obsolete_face_ids text[] not null default '{}', -- other faces of this attendee, to be deleted
+  needs_listing     boolean not null default false, -- the collection may hold faces of this attendee that are not named here
+  look_again_at     timestamptz,                -- an ended job is queued again then
+  ended_at          timestamptz,
+  primary key (event_id, user_id),
+  constraint face_jobs_state check (state in ('queued', 'sent', 'running', 'indexed', 'erased', 'skipped', 'failed')),
+  constraint face_jobs_priority check (priority between 0 and 2),
+  constraint face_jobs_lease check ((state = 'running') = (lease_token is not null)),
+  constraint face_jobs_ended check ((state in ('queued', 'sent', 'running')) = (ended_at is null)),
+  constraint face_jobs_indexed check (state <> 'indexed' or face_id is not null),
+  constraint face_jobs_without_face check (state not in ('erased', 'skipped') or face_id is null)
+);
+create index face_jobs_outbox on indexing.face_jobs (urgent, priority, starts_at, repeated, queued_at, event_id, user_id)
+  where state = 'queued';
+create index face_jobs_sent on indexing.face_jobs (urgent, sent_at) where state = 'sent';
+create index face_jobs_in_send_batch on indexing.face_jobs (send_batch) where state = 'sent';
+create index face_jobs_running on indexing.face_jobs (lease_until) where state = 'running';
+create index face_jobs_look_again on indexing.face_jobs (look_again_at) where look_again_at is not null;
+create index face_jobs_open on indexing.face_jobs (event_id) where ended_at is null;
+create index face_jobs_failed on indexing.face_jobs (event_id) where state = 'failed';
+create index face_jobs_of_user on indexing.face_jobs (user_id, event_id);
+create index face_jobs_of_photo on indexing.face_jobs (photo_key, event_id, user_id);
+create index face_jobs_of_missing_object on indexing.face_jobs (missing_key) where missing_key is not null;
+
+-- Jobs handed to a scheduler that has not confirmed yet that they are sent.
+create table indexing.send_batches (
+  id        bigint generated always as identity primary key,
+  handed_at timestamptz not null default clock_timestamp()
+);
+
+-- What changed in the app's tables and in the bucket; see process_changes. The triggers only append here.
+create table indexing.changes (
+  id           bigint generated always as identity primary key,
+  source       text not null,
+  event_id     uuid,
+  user_id      uuid,
+  photo_key    text,
+  erases       boolean not null default false, -- faces may have to go: processed before all others
+  noted_at     timestamptz not null default clock_timestamp(),
+  -- A change of many jobs is processed in pages: those up to here are queued.
+  resume_event uuid,
+  resume_user  uuid,
+  constraint changes_source check (source in ('consents', 'profiles', 'events', 'photos', 'everything')),
+  constraint changes_subject check (
+    case source when 'consents' then num_nulls(event_id, user_id) = 0 when 'profiles' then user_id is not null
+      when 'events' then event_id is not null when 'photos' then photo_key is not null else true end)
+);
+create index changes_in_order on indexing.changes (erases, source, id);
+
+-- The pace of IndexFaces calls. Rekognition's quota belongs to the account, so all workers take their slots from this row.
+create table indexing.pace (
+  only_row   boolean primary key default true check (only_row),
+  next_slot  timestamptz not null default '-infinity', -- slots are free from here on
+  rate       double precision,                         -- calls a second after a throttled call; null: the quota
+  rate_since timestamptz not null default '-infinity'
+);
+insert into indexing.pace default values;
+
+-- Messages from the dead-letter queue that we cannot read, raw.
+create table indexing.dead_letters (
+  message_id  text primary key,
+  body        text not null,
+  attributes  jsonb not null,
+  problem     text not null,
+  received_at timestamptz not null default clock_timestamp()
+);
+
+-- Where a nudge goes, and whether a run that a nudge began is under way. One row.
+create table indexing.nudging (
+  only_row      boolean primary key default true check (only_row),
+  url           text,
+  secret        text,
+  running_until timestamptz not null default '-infinity',
+  again         boolean not null default false -- another nudge came during that run
+);
+insert into indexing.nudging default values;
+
+-- Row-level security without a policy and no grants: the tables are reached through the functions alone.
+alter table indexing.settings enable row level security;
+alter table indexing.event_runs enable row level security;
+alter table indexing.face_jobs enable row level security;
+alter table indexing.send_batches enable row level security;
+alter table indexing.changes enable row level security;
+alter table indexing.pace enable row level security;
+alter table indexing.dead_letters enable row level security;
+alter table indexing.nudging enable row level security;
+revoke all on all tables in schema indexing from public, anon, authenticated, service_role;

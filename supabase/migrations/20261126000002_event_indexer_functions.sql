@@ -1,0 +1,2116 @@
+-- The functions and triggers of the event indexer.
+-- Written by "npm run migration" from supabase/source. Edit there.
+
+-- ── app.sql 6c36ead1bbdacdc6
+
+-- The adapter to the app: the only file that knows its tables and columns.
+--
+-- The app's tables are read through functions and not through views. Postgres refuses to drop or retype a column that a view
+-- uses, so a view would make the app's own migrations fail. These functions are inlined into the statements that use them.
+
+create or replace function indexing.app_events()
+returns table (
+  event_id uuid, name text, starts_at timestamptz, ends_at timestamptz, active boolean, closed boolean, status text
+) language sql stable as $$
+  select
+    e.event_id, e.name, e.starts_at, coalesce(e.ends_at, e.starts_at + interval '12 hours'),
+    coalesce(e.is_active, true),
+    coalesce(e.cleanup_status::text, 'pending') <> 'pending', -- the app removes the collection, or has done so
+    coalesce(e.indexing_status::text, 'pending')
+  from public.events e
+$$;
+
+create or replace function indexing.app_consents()
+returns table (event_id uuid, user_id uuid) language sql stable as $$
+  select c.event_id, c.user_id from public.event_consents c where c.allow_recognition
+$$;
+
+-- photo_path without the white space around it, as the app strips it.
+create or replace function indexing.app_profiles()
+returns table (user_id uuid, photo_path text) language sql stable as $$
+  select p.user_id, btrim(p.photo_path, E' \t\r\n\f\u000B\u00A0') from public.profiles p
+$$;
+
+-- Locks the rows of these events. Returns those that we hold now or that no longer exist; never waits for the app, so a row
+-- that it holds locked is left out.
+create or replace function indexing.app_lock_events(events uuid[]) returns uuid[]
+language plpgsql set search_path = '' as $$
+declare
+  held uuid[];
+begin
+  held := array(
+    select e.event_id from public.events e where e.event_id = any (events) order by e.event_id
+    for no key update skip locked
+  );
+  return held || array(
+    select x from unnest(events) x where not exists (select from public.events e where e.event_id = x)
+  );
+end
+$$;
+
+-- The one write to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
+-- rows must have been locked by app_lock_events. Returns the events that were changed.
+create or replace function indexing.app_set_status(events uuid[], expected text[], status text) returns uuid[]
+language sql set search_path = '' as $$
+  with changed as (
+    update public.events e set indexing_status = app_set_status.status::public.event_processing_status
+    where e.event_id = any (events) and coalesce(e.indexing_status::text, 'pending') = any (expected)
+    returning e.event_id
+  )
+  select coalesce(array_agg(event_id), '{}') from changed
+$$;
+
+-- The triggers. They run inside the app's transactions, so they must neither fail nor wait, whatever the app's columns or our
+-- tables look like: rows are read as jsonb, where a column that is gone is null. What they cannot note, reconcile finds.
+
+create or replace function indexing.as_uuid(value text) returns uuid
+language sql immutable as $$
+  select case when value ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then value::uuid end
+$$;
+
+create or replace function indexing.consent_in(app_row jsonb)
+returns table (event_id uuid, user_id uuid, allows boolean) language sql immutable as $$
+  select
+    indexing.as_uuid(app_row ->> 'event_id'), indexing.as_uuid(app_row ->> 'user_id'),
+    coalesce(app_row ->> 'allow_recognition', 'false') in ('true', 't', 'yes', '1')
+$$;
+
+create or replace function indexing.on_consents() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  events uuid[];
+begin
+  if not indexing.can_note() then
+    return null;
+  elsif tg_op = 'INSERT' then
+    with noted as (
+      insert into indexing.changes (source, event_id, user_id)
+      select 'consents', c.event_id, c.user_id
+      from new_rows n cross join lateral indexing.consent_in(to_jsonb(n)) c
+      where c.allows and num_nulls(c.event_id, c.user_id) = 0
+      returning event_id
+    ) select array_agg(distinct event_id) into events from noted;
+  elsif tg_op = 'DELETE' then
+    with noted as (
+      insert into indexing.changes (source, event_id, user_id, erases)
+      select 'consents', c.event_id, c.user_id, true
+      from old_rows o cross join lateral indexing.consent_in(to_jsonb(o)) c
+      where c.allows and num_nulls(c.event_id, c.user_id) = 0
+      returning event_id
+    ) select array_agg(distinct event_id) into events from noted;
+  else
+    with was as (
+      select c.event_id, c.user_id from old_rows o cross join lateral indexing.consent_in(to_jsonb(o)) c where c.allows
+    ), is_now as (
+      select c.event_id, c.user_id from new_rows n cross join lateral indexing.consent_in(to_jsonb(n)) c where c.allows
+    ), noted as (
+      insert into indexing.changes (source, event_id, user_id, erases)
+      select 'consents', event_id, user_id, erases from (
+        select *, true from (select * from was except select * from is_now) taken
+        union all select *, false from (select * from is_now except select * from was) given
+      ) changed (event_id, user_id, erases)
+      where num_nulls(event_id, user_id) = 0
+      returning event_id
+    ) select array_agg(distinct event_id) into events from noted;
+  end if;
+  if events is not null and indexing.may_nudge()
+    and exists (select from indexing.event_runs r where r.event_id = any (events)) then
+    perform indexing.nudge();
+  end if;
+  return null;
+end
+$$;
+
+-- Row by row, since only such a trigger fires for a statement that names photo_path with an equal value: the app does that
+-- after it has replaced the object under the same key.
+create or replace function indexing.on_profile() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  changed constant jsonb := to_jsonb(coalesce(new, old));
+  attendee constant uuid := indexing.as_uuid(changed ->> 'user_id');
+begin
+  if attendee is null or not indexing.can_note() or (tg_op = 'INSERT' and changed ->> 'photo_path' is null) then
+    return null;
+  end if;
+  insert into indexing.changes (source, user_id, erases)
+  values ('profiles', attendee, tg_op = 'DELETE' or changed ->> 'photo_path' is null);
+  if indexing.may_nudge() and exists (select from indexing.face_jobs j where j.user_id = attendee) then
+    perform indexing.nudge();
+  end if;
+  return null;
+end
+$$;
+
+-- Every column but indexing_status, which is ours: an event that is set back to pending is claimed anew.
+create or replace function indexing.on_events() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  events uuid[];
+begin
+  if not indexing.can_note() then
+    return null;
+  elsif tg_op = 'DELETE' then
+    with noted as (
+      insert into indexing.changes (source, event_id, erases)
+      select 'events', indexing.as_uuid(to_jsonb(o) ->> 'event_id'), true from old_rows o
+      where indexing.as_uuid(to_jsonb(o) ->> 'event_id') is not null
+      returning event_id
+    ) select array_agg(event_id) into events from noted;
+  else
+    with was as (select to_jsonb(o) - array['indexing_status', 'name'] as event from old_rows o),
+    is_now as (select to_jsonb(n) - array['indexing_status', 'name'] as event from new_rows n),
+    noted as (
+      insert into indexing.changes (source, event_id, erases)
+      select 'events', indexing.as_uuid(event ->> 'event_id'),
+        bool_or(coalesce(event ->> 'cleanup_status', 'pending') <> 'pending')
+      from (
+        (select event from is_now except select event from was)
+        union all (select event from was except select event from is_now)
+      ) changed
+      where indexing.as_uuid(event ->> 'event_id') is not null
+      group by 2
+      returning event_id
+    ) select array_agg(event_id) into events from noted;
+  end if;
+  if events is not null and indexing.may_nudge()
+    and exists (select from indexing.event_runs r where r.event_id = any (events)) then
+    perform indexing.nudge();
+  end if;
+  return null;
+end
+$$;
+
+create or replace function indexing.on_truncate() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  if indexing.can_note() then
+    insert into indexing.changes (source, erases) values ('everything', true);
+    if indexing.may_nudge() then
+      perform indexing.nudge();
+    end if;
+  end if;
+  return null;
+end
+$$;
+
+-- Creating a trigger needs a lock that waits for the app's open transactions, and the app's writes would queue behind it. So
+-- the locks are asked for in short tries, with rests in between.
+do $$
+declare
+  app_table text;
+  tries constant integer := 30;
+begin
+  for attempt in 1 .. tries loop
+    begin
+      set local lock_timeout = '300ms';
+      lock table public.events, public.event_consents, public.profiles in share row exclusive mode;
+      exit;
+    exception when lock_not_available then
+      if attempt = tries then
+        raise exception 'a transaction of the app has held events, event_consents or profiles locked for %s seconds', tries
+          using errcode = 'lock_not_available', hint = 'Nothing was changed. End that transaction (see pg_stat_activity) and run the migration again.';
+      end if;
+    end;
+    perform pg_sleep(0.7);
+  end loop;
+
+  create or replace trigger indexing_consents_inserted after insert on public.event_consents
+    referencing new table as new_rows for each statement execute function indexing.on_consents();
+  create or replace trigger indexing_consents_updated after update on public.event_consents
+    referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_consents();
+  create or replace trigger indexing_consents_deleted after delete on public.event_consents
+    referencing old table as old_rows for each statement execute function indexing.on_consents();
+
+  create or replace trigger indexing_profiles_inserted after insert on public.profiles
+    for each row execute function indexing.on_profile();
+  create or replace trigger indexing_profiles_updated after update of photo_path on public.profiles
+    for each row execute function indexing.on_profile();
+  create or replace trigger indexing_profiles_deleted after delete on public.profiles
+    for each row execute function indexing.on_profile();
+
+  create or replace trigger indexing_events_updated after update on public.events
+    referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_events();
+  create or replace trigger indexing_events_deleted after delete on public.events
+    referencing old table as old_rows for each statement execute function indexing.on_events();
+
+  foreach app_table in array array['events', 'event_consents', 'profiles'] loop
+    execute format(
+      'create or replace trigger indexing_truncated after truncate on public.%I for each statement execute function indexing.on_truncate()',
+      app_table
+    );
+  end loop;
+end
+$$;
+
+-- ── notes.sql b7b67faee16c159e
+
+-- What the triggers call before they note a change, and the nudge.
+
+-- More than this is not noted: without a scheduler the changes would fill the disk, and reconcile finds what they meant.
+create or replace function indexing.changes_are_full() returns boolean
+language sql stable set search_path = '' as $$
+  select pg_catalog.pg_relation_size('indexing.changes') > 512 * 1024 * 1024
+$$;
+
+-- Whether a change can be noted now. The first call of a transaction takes the table's lock, in at most 100 ms; the
+-- transaction then holds it, so that no later one waits. Never raises. A subtransaction that writes nothing costs no id.
+create or replace function indexing.can_note() returns boolean
+language plpgsql set search_path = '' as $$
+declare
+  known constant text := current_setting('indexing.can_note', true);
+  lock_timeout constant text := current_setting('lock_timeout');
+begin
+  if known <> '' then
+    return known = 'yes';
+  end if;
+  begin
+    perform set_config('lock_timeout', '100ms', true);
+    lock table indexing.changes in row exclusive mode;
+    perform set_config('lock_timeout', lock_timeout, true);
+    perform set_config('indexing.can_note', case when indexing.changes_are_full() then 'no' else 'yes' end, true);
+  exception when others then
+    raise log 'event-indexer: changes of this transaction are not noted, reconcile has to find them: %', sqlerrm;
+    perform set_config('indexing.can_note', 'no', true);
+  end;
+  return current_setting('indexing.can_note') = 'yes';
+end
+$$;
+
+-- Whether this transaction has not nudged yet.
+create or replace function indexing.may_nudge() returns boolean
+language sql stable set search_path = '' as $$
+  select coalesce(current_setting('indexing.nudged', true), '') <> 'yes'
+$$;
+
+-- Asks the scheduler by HTTP to come now instead of at the next minute: once per transaction, and not while a request to it
+-- waits already. It is a hint that may be lost; the noted change is the truth. Never raises.
+create or replace function indexing.nudge() returns void
+language plpgsql set search_path = '' as $$
+declare
+  target record;
+begin
+  perform set_config('indexing.nudged', 'yes', true); -- outside of the block, whose error would undo it
+  begin
+    select n.url, n.secret into target from indexing.nudging n where n.url is not null;
+    if found and not exists (select from net.http_request_queue q where q.url = target.url) then
+      perform net.http_post(
+        url => target.url,
+        body => '{}'::jsonb,
+        headers => jsonb_build_object('content-type', 'application/json', 'x-nudge-secret', target.secret),
+        timeout_milliseconds => 2000
+      );
+    end if;
+  exception when others then
+    raise log 'event-indexer: could not nudge: %', sqlerrm;
+  end;
+end
+$$;
+
+-- Sets where nudges go and the secret that they carry; nulls turn them off. For the database's owner alone.
+create or replace function indexing.configure_nudge(url text, secret text) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if url is not null and url !~ '^(https://|http://127\.0\.0\.1[:/])' then
+    raise exception 'the URL of the nudge must begin with https://, not %', url using errcode = 'invalid_parameter_value';
+  end if;
+  if url is not null and coalesce(length(secret), 0) < 16 then
+    raise exception 'the secret of the nudge must have 16 characters at least' using errcode = 'invalid_parameter_value';
+  end if;
+  update indexing.nudging set url = configure_nudge.url, secret = configure_nudge.secret where only_row;
+end
+$$;
+
+-- Begins a nudged run. Returns false when one is under way, which then looks once more when it ends. A run that died is
+-- forgotten after run_seconds.
+create or replace function public.indexing_begin_nudged_run(run_seconds double precision) returns boolean
+language plpgsql security definer set search_path = '' as $$
+declare
+  free boolean;
+begin
+  update indexing.nudging n set
+    again = n.running_until > clock_timestamp(),
+    running_until = case when n.running_until > clock_timestamp() then n.running_until
+      else clock_timestamp() + make_interval(secs => run_seconds) end
+  where n.only_row
+  returning not n.again into free;
+  return free;
+end
+$$;
+
+-- Ends a nudged run. Returns true when a nudge came meanwhile: then the run is not ended and looks once more.
+create or replace function public.indexing_end_nudged_run() returns boolean
+language sql security definer set search_path = '' as $$
+  update indexing.nudging n set
+    again = false,
+    running_until = case when n.again then n.running_until else '-infinity' end
+  from (select m.again from indexing.nudging m for update) before
+  where n.only_row
+  returning before.again
+$$;
+
+-- ── jobs.sql 2e48f5254b91bf1a
+
+-- What all parts of the ledger share: the desired state of a job, its place in the outbox, and how it is queued.
+-- Lock order, everywhere: the ledger's lock, jobs (by event_id, user_id), event runs, the app's event rows, the pace.
+
+-- One lock serialises all inserts into the ledger, so that a change is not dropped while its event is being claimed.
+create or replace function indexing.lock_ledger() returns void
+language sql set search_path = '' as $$
+  select pg_advisory_xact_lock(hashtext('indexing.face_jobs'))
+$$;
+
+-- What the app wants for an attendee of an event now. The one place of this rule.
+--   photo_key    the object whose face should be in the collection; null when there is a reason against it
+--   reason       why no face is to be indexed; null when there is a photo
+--   profile_key  the object that the profile names, also when there is a reason against indexing it
+create or replace function indexing.desired(event uuid, attendee uuid)
+returns table (photo_key text, reason text, profile_key text) language sql stable as $$
+  select case when against.reason is null then p.photo_path end, against.reason, p.photo_path
+  from (select event as event_id, attendee as user_id) j
+  left join indexing.app_events() e on e.event_id = j.event_id
+  left join indexing.app_consents() c on c.event_id = j.event_id and c.user_id = j.user_id
+  left join indexing.app_profiles() p on p.user_id = j.user_id
+  cross join lateral (
+    select case
+      when e.event_id is null then 'event_deleted'
+      when c.user_id is null then 'no_consent'
+      when e.closed then 'event_closed'
+      when p.user_id is null then 'no_profile'
+      when coalesce(p.photo_path, '') = '' then 'no_photo'
+      when p.photo_path ~* '^(([a-z][a-z0-9+.-]*:)?//|data:)' then 'photo_is_url'
+      when octet_length(p.photo_path) > 1024 then 'photo_path_too_long' -- S3's limit for a key
+      when not e.active then 'event_inactive'
+    end as reason
+  ) against
+$$;
+
+-- Whether a face already in the collection may stay although its job has this reason against indexing: the event is only
+-- switched off, and the face is of the profile's photo.
+create or replace function indexing.may_stay(reason text, profile_key text, face_key text) returns boolean
+language sql immutable as $$
+  select coalesce(reason = 'event_inactive' and profile_key = face_key, false)
+$$;
+
+-- How a job ends that has no face in the collection, for this reason.
+create or replace function indexing.state_without_face(reason text) returns text
+language sql immutable as $$
+  select case when reason in ('no_consent', 'event_deleted') then 'erased' else 'skipped' end
+$$;
+
+-- The order of the outbox: erasures, events that are still to come or under way, events that are over.
+create or replace function indexing.job_priority(erases boolean, ends_at timestamptz) returns smallint
+language sql stable as $$
+  select case when erases then 0 when ends_at > now() then 1 else 2 end::smallint
+$$;
+
+-- The one way to queue jobs that exist: raises their version, so that messages and results of the older one are stale. A
+-- running job stays with its worker, whose complete will see the new version. A job that is queued or sent already, and does
+-- not wait for another try, is left as it is: its worker will read the desired state. Not so when something has to be erased.
+--   events, users  the jobs, pairwise
+--   erases         whether their faces may have to go
+--   anew           whether attempts start again from zero: the desired state may have changed, or an operator asks
+--   listing        whether the collection may hold faces of theirs that the ledger does not know
+--   photo          whether the content of their photo may have changed
+--   forget_photo   whether the photo is to be looked at as if for the first time
+--   urgent         whether they go through the urgent queue
+-- Returns how many were queued.
+create or replace function indexing.queue_jobs(
+  events uuid[], users uuid[],
+  erases boolean default false, anew boolean default true, listing boolean default false,
+  photo boolean default false, forget_photo boolean default false, urgent boolean default true
+) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  queued integer;
+begin
+  perform from indexing.face_jobs j
+  join (select distinct * from unnest(events, users) as u(event_id, user_id)) chosen using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  update indexing.face_jobs j set
+    version = j.version + 1,
+    state = case when j.state = 'running' then 'running' else 'queued' end,
+    priority = indexing.job_priority(erases, r.ends_at), starts_at = r.starts_at,
+    repeated = j.repeated or j.ended_at is not null,
+    urgent = erases or (queue_jobs.urgent and r.ends_at > now()),
+    queued_at = case when j.state = 'queued' then j.queued_at else clock_timestamp() end,
+    ended_at = null, look_again_at = null,
+    attempts = case when anew then 0 else j.attempts end,
+    rescues = case when anew then 0 else j.rescues end,
+    dead_letters = case when anew then 0 else j.dead_letters end,
+    reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
+    needs_listing = j.needs_listing or listing,
+    photo_version = case when photo then j.version + 1 else j.photo_version end,
+    photo_etag = case when forget_photo then null else j.photo_etag end,
+    refused = case when forget_photo then null else j.refused end,
+    missing_key = case when forget_photo then null else j.missing_key end
+  from (select distinct * from unnest(events, users) as u(event_id, user_id)) chosen
+  join indexing.event_runs r using (event_id)
+  where j.event_id = chosen.event_id and j.user_id = chosen.user_id
+    and not (j.state in ('queued', 'sent') and j.error is null and j.starts_at = r.starts_at and not (erases or listing or forget_photo));
+  get diagnostics queued = row_count;
+  return queued;
+end
+$$;
+
+-- The last ten attempts of a job with this one added.
+create or replace function indexing.with_attempt(history jsonb, outcome text, reason text, error text) returns jsonb
+language sql stable as $$
+  select case when jsonb_array_length(history) >= 10 then history - 0 else history end
+    || jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'outcome', outcome, 'reason', reason, 'error', left(error, 300)))
+$$;
+
+-- When a failed job is tried again by itself, while its event lasts: after 5, 10, 20, 40 minutes, and then every hour.
+create or replace function indexing.next_try(now timestamptz, failures integer) returns timestamptz
+language sql immutable as $$
+  select now + least(interval '1 hour', interval '5 minutes' * 2 ^ least(failures - 1, 10))
+$$;
+
+-- ── pace.sql 397f925e6873641b
+
+-- Calls a second at this moment. After a throttled call the rate is cut, and comes back by a hundredth of the quota a second.
+-- Never less than one call in two seconds, unless the quota is.
+create or replace function indexing.current_rate() returns double precision
+language sql stable set search_path = '' as $$
+  select least(s.index_faces_tps, greatest(0.5,
+    p.rate + s.index_faces_tps * 0.01 * greatest(0, extract(epoch from clock_timestamp() - p.rate_since))))
+  from indexing.pace p cross join indexing.settings s
+$$;
+
+-- Hands out the next slots: the first begins in first_ms, the others follow every every_ms. Slots nobody uses cost their
+-- time and no more. After a rest the first lie up to 0.25 s back, to be used at once: a quota is a bucket that has filled.
+-- No slot lies further ahead than a minute; only a clock that was set back could ask for that.
+create or replace function indexing.take_slots(slots integer) returns jsonb
+language plpgsql set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  rate constant double precision := indexing.current_rate();
+  first timestamptz;
+begin
+  if slots = 0 then
+    return jsonb_build_object('first_ms', 0, 'every_ms', 0);
+  end if;
+  update indexing.pace p set
+    next_slot = least(greatest(p.next_slot, now - interval '0.25 seconds'), now + interval '1 minute')
+      + make_interval(secs => slots / rate)
+  where p.only_row
+  returning p.next_slot - make_interval(secs => slots / rate) into first;
+  return jsonb_build_object('first_ms', extract(epoch from first - now) * 1000, 'every_ms', 1000 / rate);
+end
+$$;
+
+-- Rekognition throttled: something else uses the quota too. All workers go slower, once a second at most.
+create or replace function indexing.slow_down() returns void
+language sql set search_path = '' as $$
+  update indexing.pace p set rate = greatest(0.5, 0.7 * indexing.current_rate()), rate_since = clock_timestamp()
+  where p.only_row and abs(extract(epoch from clock_timestamp() - p.rate_since)) > 1
+$$;
+
+-- ── settle.sql ba6bc0e63addd2a1
+
+-- Whether jobs of an event have not ended. A function of its own, so that it is planned as one look into the index per event.
+create or replace function indexing.has_open_jobs(event uuid) returns boolean
+language sql stable set search_path = '' as $$
+  select exists (select from indexing.face_jobs j where j.event_id = event and j.ended_at is null)
+$$;
+
+-- Settles those of the given events whose last job has ended: completed when no more than max_failed_share of them failed. A
+-- failed event becomes completed when its failed jobs are mended, by whatever way; a completed one stays so.
+-- Called at the end of every transaction that ends jobs, and so takes its locks after theirs.
+create or replace function indexing.settle(events uuid[]) returns void
+language plpgsql set search_path = '' as $$
+declare
+  free uuid[];
+  verdict record;
+begin
+  -- Of two transactions that end an event's last two jobs, neither sees the other's: the second waits here …
+  perform from indexing.event_runs r
+  where r.event_id = any (events) and r.state in ('in_progress', 'failed')
+  order by r.event_id for update;
+
+  -- … and each statement from here on has a snapshot of its own, and sees what the first committed.
+  events := array(
+    select r.event_id from indexing.event_runs r
+    where r.event_id = any (events) and r.state in ('in_progress', 'failed') and r.fanned_out_at is not null
+      and not indexing.has_open_jobs(r.event_id)
+      and r.reason is distinct from 'collection_failed'
+  );
+  if cardinality(events) = 0 then
+    return;
+  end if;
+  free := indexing.app_lock_events(events); -- an event that the app holds is settled by the next rescue
+
+  for verdict in
+    with counted as (
+      select r.event_id, r.state,
+        (select count(*) from indexing.face_jobs j where j.event_id = r.event_id and j.state = 'failed') as failed,
+        (select count(*) from indexing.face_jobs j where j.event_id = r.event_id) as jobs
+      from indexing.event_runs r where r.event_id = any (free)
+    )
+    select
+      case when c.failed <= s.max_failed_share * c.jobs then 'completed' else 'failed' end as state,
+      array_agg(c.event_id) as events
+    from counted c cross join indexing.settings s
+    group by 1
+  loop
+    update indexing.event_runs r set state = verdict.state, settled_at = clock_timestamp()
+    where r.event_id = any (verdict.events) and r.state <> verdict.state;
+    -- An event that was set back to pending meanwhile is to be claimed anew.
+    perform indexing.app_set_status(verdict.events, array['in_progress', 'failed'], verdict.state);
+  end loop;
+end
+$$;
+
+-- ── claim.sql 0349d0820b4181bf
+
+-- The first call of a scheduler run: writes down what the deployment sets. Returns {"schema_version"}.
+create or replace function public.indexing_start_run(tps double precision, max_failed_share double precision) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+begin
+  update indexing.settings s
+  set index_faces_tps = tps, max_failed_share = indexing_start_run.max_failed_share
+  where s.only_row
+    and (s.index_faces_tps, s.max_failed_share) is distinct from (tps, indexing_start_run.max_failed_share);
+  return jsonb_build_object('schema_version', public.indexing_schema_version());
+end
+$$;
+
+-- Claims the events that start within the window. Those of the next day, too, that could not be done in time otherwise: when
+-- what is queued and what starts before them, at the present pace and with a fifth to spare, takes until their start.
+-- An event that ended a day ago is not claimed (its clean-up is due), nor one whose old collection is still being deleted.
+--   window_minutes  from 0 to 10080
+-- Returns {"events": [event_id, …], "locked": [event_id, …]}: each claimed event is in exactly one caller's answer; the
+-- locked ones are due, but the app holds their rows. A claim opens the event run; fan_out writes the jobs.
+create or replace function public.indexing_claim(window_minutes double precision) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  open_jobs bigint;
+  rate constant double precision := indexing.current_rate();
+  due uuid[];
+  claimed uuid[];
+begin
+  if window_minutes is null or window_minutes not between 0 and 10080 then
+    raise exception 'window_minutes must be a number from 0 to 10080, not %', coalesce(window_minutes::text, 'null')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform indexing.lock_ledger();
+  select count(*) into open_jobs from indexing.face_jobs j where j.ended_at is null and j.priority < 2;
+
+  with waiting as (
+    select e.event_id, e.starts_at, e.ends_at <= now as over, sum((
+      select count(*) from indexing.app_consents() c where c.event_id = e.event_id
+    )) over (order by e.ends_at <= now, e.starts_at, e.event_id) as attendees_until
+    from indexing.app_events() e
+    where e.active and not e.closed and e.status = 'pending'
+      and e.starts_at <= now + greatest(make_interval(secs => window_minutes * 60), interval '1 day')
+      and e.ends_at > now - interval '24 hours'
+      and not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.collection = 'closing')
+    order by over, e.starts_at, e.event_id
+    limit 1000
+  )
+  select coalesce(array_agg(w.event_id order by over, w.starts_at, w.event_id), '{}') into due from waiting w
+  where w.starts_at <= now + make_interval(secs => window_minutes * 60)
+    or w.starts_at <= now + make_interval(secs => 1.2 * (open_jobs + w.attendees_until) / rate);
+
+  claimed := indexing.app_lock_events(due);
+  claimed := indexing.app_set_status(claimed, array['pending'], 'in_progress');
+
+  -- An event that was set back to pending is looked at anew, its collection included.
+  insert into indexing.event_runs as r (event_id, starts_at, ends_at)
+  select e.event_id, e.starts_at, e.ends_at from indexing.app_events() e where e.event_id = any (claimed)
+  order by e.event_id
+  on conflict (event_id) do update set
+    state = 'in_progress', reason = null, starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+    claimed_at = clock_timestamp(), fanned_out_through = null, fanned_out_at = null, settled_at = null,
+    collection = 'missing', collection_attempts = 0, collection_error = null, collection_due = clock_timestamp(),
+    closed_at = null, reconcile_due = excluded.reconcile_due;
+
+  return jsonb_build_object(
+    'events', coalesce((select jsonb_agg(x order by p) from unnest(due) with ordinality as d(x, p) where x = any (claimed)), '[]'),
+    'locked', coalesce((select jsonb_agg(x order by p) from unnest(due) with ordinality as d(x, p)
+      where x <> all (claimed)
+        and exists (select from indexing.app_events() e where e.event_id = x and e.status = 'pending')), '[]')
+  );
+end
+$$;
+
+-- Writes one page of the jobs of claimed events, the soonest first: one for each attendee who consents now, and one for each
+-- whom the ledger knows from before. Later consents come as changes. Returns {"jobs": written, "more": whether to call again}.
+create or replace function public.indexing_fan_out(page integer default 10000) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  run indexing.event_runs;
+  attendees uuid[];
+begin
+  perform indexing.lock_ledger();
+  select * into run from indexing.event_runs r
+  where r.state = 'in_progress' and r.fanned_out_at is null and r.collection = 'ready'
+  order by r.ends_at <= now(), r.starts_at, r.event_id limit 1;
+  if not found then
+    return jsonb_build_object('jobs', 0, 'more', false);
+  end if;
+
+  attendees := array(
+    (select c.user_id from indexing.app_consents() c
+     where c.event_id = run.event_id and (run.fanned_out_through is null or c.user_id > run.fanned_out_through)
+     order by c.user_id limit page)
+    union
+    (select j.user_id from indexing.face_jobs j
+     where j.event_id = run.event_id and (run.fanned_out_through is null or j.user_id > run.fanned_out_through)
+     order by j.user_id limit page)
+    order by user_id limit page
+  );
+
+  -- Attendees known from before; those who changed since the claim are queued already.
+  perform indexing.queue_jobs(array_agg(j.event_id), array_agg(j.user_id), urgent => false)
+  from indexing.face_jobs j
+  where j.event_id = run.event_id and j.user_id = any (attendees) and j.queued_at < run.claimed_at;
+
+  insert into indexing.face_jobs (event_id, user_id, priority, starts_at)
+  select run.event_id, attendee, indexing.job_priority(false, run.ends_at), run.starts_at
+  from unnest(attendees) attendee
+  on conflict (event_id, user_id) do nothing;
+
+  update indexing.event_runs r set
+    fanned_out_through = coalesce(attendees[cardinality(attendees)], r.fanned_out_through),
+    fanned_out_at = case when cardinality(attendees) < page then clock_timestamp() end
+  where r.event_id = run.event_id;
+  perform indexing.settle(array[run.event_id]); -- nobody consents: nothing is left to do
+  return jsonb_build_object('jobs', cardinality(attendees), 'more', true);
+end
+$$;
+
+-- ── collections.sql 8d8b85e36af583f6
+
+-- Hands out the collections to be created or deleted, each to one caller for 90 s, which is longer than a scheduler lives:
+-- deletions first, then those of the events that start soonest.
+-- Returns {"create": [event_id, …], "delete": [event_id, …]}.
+create or replace function public.indexing_collections_due(page integer) returns jsonb
+language sql security definer set search_path = '' as $$
+  with picked as (
+    select r.event_id from indexing.event_runs r
+    where r.collection in ('missing', 'closing') and r.collection_due <= clock_timestamp()
+      and (r.collection = 'closing' or r.state = 'in_progress' or (r.reason = 'collection_failed' and r.ends_at > now()))
+    order by r.collection = 'missing', r.ends_at <= now(), r.starts_at, r.event_id limit page
+    for update skip locked
+  ), handed as (
+    update indexing.event_runs r set collection_due = clock_timestamp() + interval '90 seconds'
+    from picked where r.event_id = picked.event_id
+    returning r.event_id, r.collection
+  )
+  select jsonb_build_object(
+    'create', coalesce(jsonb_agg(event_id) filter (where collection = 'missing'), '[]'),
+    'delete', coalesce(jsonb_agg(event_id) filter (where collection = 'closing'), '[]')
+  ) from handed
+$$;
+
+-- Whether a worker that found the collection of this event missing may create it: the event exists and is open.
+create or replace function public.indexing_may_create_collection(event uuid) returns boolean
+language sql stable security definer set search_path = '' as $$
+  select exists (
+    select from indexing.event_runs r join indexing.app_events() e using (event_id)
+    where r.event_id = event and r.collection in ('missing', 'ready') and not e.closed
+  )
+$$;
+
+-- Records what happened to collections: [{"event_id", "result": "created" | "exists" | "deleted" | "failed", "error"?}, …].
+--   created  whatever the ledger believed to be in it is not: those jobs are queued again
+--   exists   the app may have made it and put faces there: it is reconciled at once
+--   deleted  final once quiet_seconds have passed since the closing, when no call that was under way can land any more;
+--            before that it is deleted once more then
+--   failed   tried again after 1, 2, 4 … 300 s; after ten attempts the event is failed, and the attempts go on while it lasts
+-- Returns how each collection stands now: {event_id: "missing" | "ready" | "closing" | "deleted"}.
+create or replace function public.indexing_collections_done(results jsonb, quiet_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  quiet constant interval := make_interval(secs => quiet_seconds);
+  done record;
+  run indexing.event_runs;
+  free boolean; -- the app does not hold the event's row
+  standing jsonb := '{}';
+begin
+  for done in
+    select x.* from jsonb_to_recordset(results) as x(event_id uuid, result text, error text) order by x.event_id
+  loop
+    if done.result = 'created' then
+      perform indexing.forget_faces(done.event_id);
+    end if;
+    select * into run from indexing.event_runs r where r.event_id = done.event_id for update;
+    continue when not found;
+    free := run.event_id = any (indexing.app_lock_events(array[run.event_id]));
+
+    if done.result in ('created', 'exists') and run.collection in ('missing', 'ready') then
+      if done.result = 'exists' and run.collection = 'missing' then
+        run.reconcile_due := now;
+      end if;
+      run.collection := 'ready';
+      run.collection_attempts := 0;
+      run.collection_error := null;
+      if run.reason = 'collection_failed' and free then
+        perform indexing.reopen_run(run.event_id);
+        select r.state, r.reason, r.settled_at into run.state, run.reason, run.settled_at
+        from indexing.event_runs r where r.event_id = run.event_id;
+      end if;
+    elsif done.result in ('created', 'exists') then
+      run.collection := 'closing'; -- the event was closed while its collection was made
+      run.closed_at := now;
+      run.collection_due := now;
+    elsif done.result = 'deleted' and run.collection = 'closing' then
+      if now >= run.closed_at + quiet then
+        run.collection := 'deleted';
+      end if;
+      run.collection_due := run.closed_at + quiet;
+    elsif done.result = 'failed' then
+      run.collection_attempts := run.collection_attempts + 1;
+      run.collection_error := done.error;
+      run.collection_due := now + least(interval '5 minutes', make_interval(secs => 2 ^ least(run.collection_attempts - 1, 10)));
+      if run.collection = 'missing' and run.collection_attempts >= 10 and run.state = 'in_progress' and free then
+        run.state := 'failed';
+        run.reason := 'collection_failed';
+        run.settled_at := now;
+        perform indexing.app_set_status(array[run.event_id], array['in_progress'], 'failed');
+      end if;
+    end if;
+    update indexing.event_runs r set
+      collection = run.collection, collection_attempts = run.collection_attempts, collection_error = run.collection_error,
+      collection_due = run.collection_due, closed_at = run.closed_at, reconcile_due = run.reconcile_due,
+      state = run.state, reason = run.reason, settled_at = run.settled_at
+    where r.event_id = run.event_id;
+    standing := standing || jsonb_build_object(run.event_id, run.collection);
+  end loop;
+  return standing;
+end
+$$;
+
+-- Puts a failed event back in progress, and queues the jobs that failed for want of its collection. The app's row is locked.
+create or replace function indexing.reopen_run(event uuid) returns void
+language plpgsql set search_path = '' as $$
+begin
+  update indexing.event_runs r set state = 'in_progress', reason = null, settled_at = null
+  where r.event_id = event and r.state = 'failed';
+  perform indexing.app_set_status(array[event], array['failed'], 'in_progress');
+  perform indexing.queue_jobs(array_agg(j.event_id), array_agg(j.user_id), urgent => false)
+  from indexing.face_jobs j where j.event_id = event and j.state = 'failed' and j.reason = 'collection_failed';
+end
+$$;
+
+-- The collection of this event was made anew: whatever the ledger believed to be in it is not. A call of a worker may have
+-- met the old collection or the new one.
+create or replace function indexing.forget_faces(event uuid) returns void
+language plpgsql set search_path = '' as $$
+declare
+  users uuid[];
+begin
+  users := array(
+    select j.user_id from indexing.face_jobs j
+    where j.event_id = event and (j.face_id is not null or cardinality(j.obsolete_face_ids) > 0 or j.state = 'running')
+  );
+  perform indexing.queue_jobs(array_fill(event, array[cardinality(users)]), users, forget_photo => true);
+  update indexing.face_jobs j set face_id = null, obsolete_face_ids = '{}', needs_listing = j.state = 'running'
+  where j.event_id = event and j.user_id = any (users);
+end
+$$;
+
+-- ── outbox.sql 2ae4c777e2f31039
+
+-- Confirms the send batch that a scheduler has just sent, and hands it the next one, in the order of the outbox.
+--   page         how many jobs at most
+--   work_cap     how many messages may lie in the work queue
+--   urgent_cap   how many may lie in the urgent queue; erasures are sent past it
+--   sent         the id of the send batch just sent; null at the start
+--   unsent       the jobs of that batch that SQS did not take: [{"event_id", "user_id"}, …]; queued again
+-- Callers take turns, so the caps hold however many schedulers run. The urgent queue takes what must overtake the work queue:
+-- erasures, repeated and late jobs, and those of an event that starts sooner than another whose jobs lie in the work queue.
+-- Returns {"send_batch", "jobs": [{"event_id", "user_id", "version", "urgent"}, …], "left": queued for later, if no jobs}.
+create or replace function public.indexing_take_send_batch(
+  page integer, work_cap integer, urgent_cap integer, sent bigint default null, unsent jsonb default '[]'
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  batch bigint;
+  jobs jsonb;
+begin
+  if sent is not null then
+    delete from indexing.send_batches b where b.id = sent;
+    if unsent <> '[]' then
+      perform indexing.requeue_unsent(sent, array(
+        select (x ->> 'user_id')::uuid from jsonb_array_elements(unsent) x
+      ));
+    end if;
+  end if;
+  if page = 0 then
+    return jsonb_build_object('send_batch', null, 'jobs', '[]'::jsonb, 'left', indexing.queued_jobs());
+  end if;
+
+  perform pg_advisory_xact_lock(hashtext('indexing.outbox'));
+  insert into indexing.send_batches default values returning id into batch;
+  jobs := indexing.hand_out(batch, true, true, 0, 'infinity', page); -- erasures
+  jobs := jobs || indexing.hand_out(batch, true, true, 1, 'infinity', least(page - jsonb_array_length(jobs), urgent_cap - indexing.lying(true, urgent_cap)));
+  jobs := jobs || indexing.hand_out(batch, false, true, 1, (
+    select max(j.starts_at) from indexing.face_jobs j where j.state = 'sent' and not j.urgent
+  ), least(page - jsonb_array_length(jobs), urgent_cap - indexing.lying(true, urgent_cap)));
+  for priority in 1 .. 2 loop
+    jobs := jobs || indexing.hand_out(batch, false, false, priority, 'infinity',
+      least(page - jsonb_array_length(jobs), work_cap - indexing.lying(false, work_cap)));
+  end loop;
+  if jobs = '[]' then
+    delete from indexing.send_batches b where b.id = batch;
+    return jsonb_build_object('send_batch', null, 'jobs', jobs, 'left', indexing.queued_jobs());
+  end if;
+  return jsonb_build_object('send_batch', batch, 'jobs', jobs, 'left', 0);
+end
+$$;
+
+create or replace function indexing.queued_jobs() returns bigint
+language sql stable set search_path = '' as $$
+  select count(*) from indexing.face_jobs j where j.state = 'queued'
+$$;
+
+-- How many messages lie in the urgent or in the work queue; counts no further than `enough`.
+create or replace function indexing.lying(in_urgent boolean, enough integer) returns integer
+language sql stable set search_path = '' as $$
+  select count(*)::integer from (
+    select from indexing.face_jobs j where j.state = 'sent' and j.urgent = in_urgent and j.priority > 0 limit enough
+  ) lying
+$$;
+
+-- Marks up to `page` queued jobs as sent with a send batch, in the order of the outbox. Jobs whose collection is not there
+-- yet stay queued. Returns the jobs as take_send_batch does.
+--   queued_as_urgent  which jobs: those queued for the urgent queue or the others …
+--   of_priority       … of this priority …
+--   before            … and of events that start before this
+--   through_urgent    the queue that they go through
+create or replace function indexing.hand_out(
+  batch bigint, queued_as_urgent boolean, through_urgent boolean, of_priority integer, before timestamptz, page integer
+) returns jsonb
+language plpgsql set search_path = '' set enable_bitmapscan = off as $$ -- in the index's order, whatever the statistics say
+declare
+  waiting constant uuid[] := array(select r.event_id from indexing.event_runs r where r.collection = 'missing');
+  jobs jsonb;
+begin
+  with picked as (
+    select j.event_id, j.user_id
+    from indexing.face_jobs j
+    where j.state = 'queued' and j.urgent = queued_as_urgent and j.priority = of_priority and j.starts_at < before
+      and j.event_id <> all (waiting)
+    order by j.starts_at, j.repeated, j.queued_at, j.event_id, j.user_id
+    limit greatest(page, 0)
+    for update skip locked
+  ), handed as (
+    update indexing.face_jobs j
+    set state = 'sent', sent_at = clock_timestamp(), send_batch = batch, urgent = through_urgent
+    from picked where j.event_id = picked.event_id and j.user_id = picked.user_id
+    returning j.event_id, j.user_id, j.version, j.urgent, j.starts_at, j.repeated, j.queued_at
+  )
+  select jsonb_agg(
+    jsonb_build_object('event_id', event_id, 'user_id', user_id, 'version', version, 'urgent', handed.urgent)
+    order by starts_at, repeated, queued_at, event_id, user_id
+  ) into jobs from handed;
+  return coalesce(jobs, '[]');
+end
+$$;
+
+-- Queues jobs of a send batch again: all that are still waiting for their message, or those of the given attendees. Their
+-- messages may have been sent all the same, so they get a new version.
+create or replace function indexing.requeue_unsent(batch bigint, users uuid[] default null) returns void
+language plpgsql set search_path = '' as $$
+begin
+  with unsent as (
+    select j.event_id, j.user_id from indexing.face_jobs j
+    where j.send_batch = batch and j.state = 'sent' and (users is null or j.user_id = any (users))
+    for update skip locked
+  )
+  update indexing.face_jobs j set state = 'queued', version = j.version + 1, send_batch = null
+  from unsent u where j.event_id = u.event_id and j.user_id = u.user_id;
+end
+$$;
+
+-- ── lease.sql 89ad62d9d8272e4c
+
+-- Leases the jobs of a batch of messages to a worker, and says what each needs.
+--   messages       [{"event_id", "user_id", "version"}, …]
+--   token          of the lease; asked again with the same token (the answer was lost), the answer is the same
+--   lease_seconds  longer than any call of this worker can take
+-- Returns {"pace": see take_slots, with a slot for each job that seems to need a call of IndexFaces, "jobs": [{
+--   "event_id", "user_id", "version",
+--   "action": "act" | "none" (the job has ended, or a newer message comes: acknowledge) | "wait" (leased by another worker),
+--   "wait_seconds":      until that lease ends,
+--   "photo_key":         what to index; null: nothing, for this "reason",
+--   "face_id":           the face in the collection, as far as we know; "face_key", "face_etag": the photo that was looked at last,
+--   "may_stay":          whether that face may stay although nothing is to be indexed,
+--   "refused":           why that photo, with that ETag, has no face in the collection; or null,
+--   "obsolete_face_ids": other faces to be deleted,
+--   "needs_listing":     whether the collection may hold faces that are not named here,
+--   "missing_seconds":   how long the object of photo_key has been missing; null: not so far as we know,
+--   "unanswered":        calls of IndexFaces for this photo that were not answered
+-- }, …]}, one for each attendee asked for.
+create or replace function public.indexing_lease(messages jsonb, token uuid, lease_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  jobs jsonb;
+begin
+  perform from indexing.face_jobs j
+  join (
+    select distinct m.event_id, m.user_id from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid)
+  ) asked using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  with asked as (
+    select m.event_id, m.user_id, max(m.version) as version
+    from jsonb_to_recordset(messages) as m(event_id uuid, user_id uuid, version integer)
+    group by m.event_id, m.user_id
+  ), found as materialized ( -- by their keys, whatever the statistics say of their states
+    select
+      j.*, asked.version as asked_version, j.lease_token = token as repeated_call,
+      j.state = 'running' and j.lease_until > now as leased
+    from asked join indexing.face_jobs j using (event_id, user_id)
+  ), free as (
+    select f.event_id, f.user_id, d.photo_key, d.reason, d.profile_key
+    from found f cross join lateral indexing.desired(f.event_id, f.user_id) d
+    where (f.state in ('queued', 'sent', 'running') and not f.leased and f.asked_version >= f.version) or f.repeated_call
+  ), leased as (
+    update indexing.face_jobs j set
+      state = 'running', attempts = j.attempts + case when j.lease_token = token then 0 else 1 end,
+      needs_listing = j.needs_listing or (j.state = 'running' and j.lease_token <> token), -- its last worker was lost
+      lease_token = token, lease_until = now + make_interval(secs => lease_seconds), leased_version = j.version,
+      -- Known from now on, so that an event of the bucket about this object finds the job.
+      photo_etag = case when j.face_id is null and j.photo_key is distinct from free.photo_key then null else j.photo_etag end,
+      refused = case when j.photo_key is distinct from free.photo_key then null else j.refused end,
+      unanswered = case when j.photo_key is distinct from free.photo_key then 0 else j.unanswered end,
+      photo_key = case when j.face_id is null then coalesce(free.photo_key, j.photo_key) else j.photo_key end
+    from free
+    where j.event_id = free.event_id and j.user_id = free.user_id
+    returning j.*, free.photo_key as wanted_key, free.reason as against, free.profile_key
+  ), told as (
+    select
+      a.event_id, a.user_id, coalesce(l.version, a.version) as version,
+      case when l.event_id is not null then 'act' when f.leased and f.asked_version >= f.version then 'wait' else 'none' end as action,
+      case when f.leased then extract(epoch from f.lease_until - now) end as wait_seconds,
+      l.wanted_key as photo_key, l.against as reason, l.face_id, l.photo_key as face_key, l.photo_etag as face_etag,
+      indexing.may_stay(l.against, l.profile_key, l.photo_key) as may_stay,
+      l.refused,
+      coalesce(l.obsolete_face_ids, '{}') as obsolete_face_ids, coalesce(l.needs_listing, false) as needs_listing,
+      case when l.wanted_key = l.missing_key then extract(epoch from now - l.missing_since) end as missing_seconds,
+      coalesce(l.unanswered, 0) as unanswered
+    from asked a left join found f using (event_id, user_id) left join leased l using (event_id, user_id)
+  )
+  select coalesce(jsonb_agg(to_jsonb(told)), '[]') into jobs from told;
+
+  return jsonb_build_object(
+    'jobs', jobs,
+    'pace', indexing.take_slots(( -- last, since all workers wait for one another here
+      select count(*)::integer from jsonb_array_elements(jobs) job
+      where job ->> 'action' = 'act' and job ->> 'photo_key' is not null
+        and (job ->> 'face_etag' is null or job ->> 'face_key' is distinct from job ->> 'photo_key')
+    ))
+  );
+end
+$$;
+
+-- For a worker that has waited for its slots: reads the desired state of its jobs again, and hands out new slots.
+--   jobs       [{"event_id", "user_id"}, …], leased by the worker
+--   slots      how many it wants
+--   throttled  whether Rekognition throttled one of its calls
+-- Returns {"pace", "jobs": [{"event_id", "user_id", "photo_key"}, …]}
+create or replace function public.indexing_refresh(jobs jsonb, slots integer, throttled boolean) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+begin
+  if throttled then
+    perform indexing.slow_down();
+  end if;
+  return jsonb_build_object(
+    'jobs', (
+      select coalesce(jsonb_agg(jsonb_build_object('event_id', x.event_id, 'user_id', x.user_id, 'photo_key', d.photo_key)), '[]')
+      from jsonb_to_recordset(jobs) as x(event_id uuid, user_id uuid)
+      cross join lateral indexing.desired(x.event_id, x.user_id) d
+    ),
+    'pace', indexing.take_slots(slots)
+  );
+end
+$$;
+
+-- ── complete.sql 0eb1845938e1c05b
+
+-- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
+--   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
+--   hold     a call was not answered and may still land: nobody may act before its time has passed
+--   requeue  nothing was done, for want of time: through the outbox, without counting as an attempt
+--   again    the desired state has changed meanwhile: at once
+--   retry    something went wrong in passing: its message comes again
+--   end      the job has ended
+create or replace function indexing.transition(outcome text, has_lease boolean, changed boolean) returns text
+language sql immutable as $$
+  select case
+    when not has_lease then 'lost'
+    when outcome = 'unclear' then 'hold'
+    when outcome = 'later' then 'requeue'
+    when changed then 'again'
+    when outcome in ('retry', 'photo_missing') then 'retry'
+    else 'end'
+  end
+$$;
+
+-- Records an outcome for each job of a batch, and settles the events whose last job it was.
+--   token      of the batch's lease
+--   results    [{
+--     "event_id", "user_id",
+--     "outcome":   "indexed" | "erased" | "skipped" (a job fails by its dead letter, or by rescue)
+--                  | "retry" (its message comes again) | "later" (through the outbox) | "unclear" (see transition)
+--                  | "photo_missing" (the object is missing, and may come),
+--     "photo_key": what was to be indexed; null: nothing,
+--     "photo_etag": the content that was looked at; null: it was not,
+--     "face_id":   the face in the collection that may stay, or null,
+--     "obsolete_face_ids": others that are in the collection,
+--     "needs_listing": whether the collection may hold more of this attendee,
+--     "refused":   why that photo has no face that can be indexed; or null,
+--     "reason", "error": of what went wrong or was skipped, in one word and for people; or null,
+--     "index_calls": IndexFaces calls made
+--   }, …]
+--   throttled      whether Rekognition throttled a call that refresh was not told of
+--   quiet_seconds  after which no call without an answer can land any more
+--   grace_seconds  for which the face of an earlier photo stays while the object is missing
+-- Returns [{"event_id", "user_id", "version", "next": "done" | "retry" | "again"}, …]. Said twice (the answer was lost), it
+-- changes nothing the second time.
+create or replace function public.indexing_complete(
+  token uuid, results jsonb, throttled boolean, quiet_seconds double precision, grace_seconds double precision
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  nexts jsonb;
+  ended uuid[];
+begin
+  perform from indexing.face_jobs j
+  join jsonb_to_recordset(results) as r(event_id uuid, user_id uuid) using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  with decided as (
+    select
+      r.*, d.reason as against, run.ends_at,
+      j.completed_token = token as said_before,
+      indexing.transition(
+        r.outcome, j.lease_token is not distinct from token,
+        j.version > j.leased_version or r.photo_key is distinct from d.photo_key
+          or (r.photo_key is null and r.face_id is not null and not indexing.may_stay(d.reason, d.profile_key, j.photo_key))
+      ) as transition
+    from jsonb_to_recordset(results) as r(
+      event_id uuid, user_id uuid, outcome text, photo_key text, photo_etag text, face_id text, obsolete_face_ids text[],
+      needs_listing boolean, refused text, reason text, error text, index_calls integer
+    )
+    join indexing.face_jobs j using (event_id, user_id)
+    join indexing.event_runs run using (event_id)
+    cross join lateral indexing.desired(r.event_id, r.user_id) d
+  ), recorded as (
+    select (indexing.record(j, d.transition, to_jsonb(d), now, quiet_seconds, grace_seconds)).*, d.transition
+    from decided d join indexing.face_jobs j using (event_id, user_id)
+    where d.said_before is not true
+  ), applied as (
+    update indexing.face_jobs j set
+      version = n.version, state = n.state, reason = n.reason, error = n.error, priority = n.priority, urgent = n.urgent,
+      repeated = n.repeated, queued_at = n.queued_at, sent_at = n.sent_at, attempts = n.attempts, rescues = n.rescues,
+      unanswered = n.unanswered, failures = n.failures, index_calls = n.index_calls, history = n.history,
+      lease_token = n.lease_token, lease_until = n.lease_until, leased_version = n.leased_version, completed_token = token,
+      photo_key = n.photo_key, photo_etag = n.photo_etag, refused = n.refused,
+      missing_key = n.missing_key, missing_since = n.missing_since,
+      face_id = n.face_id, obsolete_face_ids = n.obsolete_face_ids, needs_listing = n.needs_listing,
+      look_again_at = n.look_again_at, ended_at = n.ended_at
+    from recorded n
+    where j.event_id = n.event_id and j.user_id = n.user_id
+    returning j.event_id, j.user_id, j.version, j.state, n.transition
+  ), answered as (
+    select event_id, user_id, version, state,
+      case transition when 'again' then 'again' when 'retry' then case when state = 'sent' then 'retry' else 'done' end
+        when 'hold' then 'retry' else 'done' end as next
+    from applied
+    union all
+    select j.event_id, j.user_id, j.version, null, case when j.state in ('sent', 'running') then 'retry' else 'done' end
+    from decided d join indexing.face_jobs j using (event_id, user_id)
+    where d.said_before
+  )
+  select
+    coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'user_id', user_id, 'version', version, 'next', next)), '[]'),
+    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped'))
+  into nexts, ended
+  from answered;
+
+  if throttled then
+    perform indexing.slow_down();
+  end if;
+  if ended is not null then
+    perform indexing.settle(ended);
+  end if;
+  return nexts;
+end
+$$;
+
+-- A job as it is after a transition; see complete for the result's fields.
+create or replace function indexing.record(
+  job indexing.face_jobs, transition text, result jsonb, now timestamptz, quiet_seconds double precision, grace_seconds double precision
+) returns indexing.face_jobs
+language plpgsql set search_path = '' as $$
+declare
+  outcome constant text := result ->> 'outcome';
+  face constant text := result ->> 'face_id';
+  found_faces constant text[] := array(select jsonb_array_elements_text(result -> 'obsolete_face_ids'));
+  looked_at constant boolean := result ->> 'photo_etag' is not null;
+  ends_at constant timestamptz := (result ->> 'ends_at')::timestamptz;
+begin
+  job.index_calls := job.index_calls + (result ->> 'index_calls')::integer;
+  if outcome <> 'later' then
+    job.history := indexing.with_attempt(job.history, outcome, coalesce(result ->> 'reason', result ->> 'against'), result ->> 'error');
+  end if;
+
+  if transition = 'lost' then
+    -- It may have crossed with calls of another worker, so it is believed as far as it names faces.
+    job.obsolete_face_ids := array(
+      select unnest(job.obsolete_face_ids || found_faces) union select face where face is not null except select job.face_id
+    );
+    job.needs_listing := true;
+    job.version := job.version + 1;
+    if job.state <> 'running' then
+      job := indexing.queued_again(job, now);
+    end if;
+    return job;
+  end if;
+
+  -- What is known of the photo and the collection now. While a photo could not be looked at, the face of the one before it stays.
+  job.reason := coalesce(result ->> 'reason', case when transition = 'end' then result ->> 'against' end);
+  job.error := result ->> 'error';
+  job.needs_listing := (result ->> 'needs_listing')::boolean or job.version > job.leased_version;
+  job.missing_since := case when result ->> 'reason' = 'photo_missing' then
+    case when job.missing_key = result ->> 'photo_key' then job.missing_since else now end end;
+  job.missing_key := case when job.missing_since is not null then result ->> 'photo_key' end;
+  if looked_at or (face is null and job.face_id <> all (found_faces)) then
+    job.face_id := face;
+    job.obsolete_face_ids := found_faces;
+  else
+    job.obsolete_face_ids := array_remove(found_faces, job.face_id);
+  end if;
+  if looked_at then
+    job.unanswered := case when (job.photo_key, job.photo_etag) is distinct from (result ->> 'photo_key', result ->> 'photo_etag')
+      then 0 else job.unanswered end;
+    job.photo_key := result ->> 'photo_key';
+    job.photo_etag := result ->> 'photo_etag';
+    job.refused := result ->> 'refused';
+  elsif job.face_id is null then
+    job.photo_key := coalesce(result ->> 'photo_key', job.photo_key);
+    job.photo_etag := null;
+    job.refused := null;
+  end if;
+  -- The object may have been replaced between the look at it and the call.
+  if job.photo_version > job.leased_version then
+    job.photo_etag := null;
+    job.refused := null;
+  end if;
+
+  if transition = 'hold' then
+    job.unanswered := job.unanswered + 1;
+    job.lease_until := now + make_interval(secs => quiet_seconds);
+    return job;
+  end if;
+  job.lease_token := null;
+  job.lease_until := null;
+  if transition in ('again', 'requeue') then
+    job.version := job.version + case when job.version = job.leased_version then 1 else 0 end;
+    job.attempts := case when transition = 'again' then 0 else greatest(job.attempts - 1, 0) end;
+    job := indexing.queued_again(job, now);
+    job.priority := indexing.job_priority(result ->> 'against' in ('no_consent', 'event_deleted'), ends_at);
+    job.urgent := job.urgent or job.priority = 0;
+  elsif transition = 'retry' and outcome = 'photo_missing' and job.face_id is not null then
+    job.state := 'indexed'; -- the app replaces photos through such a gap: the earlier face stays for a while
+    job.ended_at := now;
+    job.look_again_at := job.missing_since + make_interval(secs => grace_seconds);
+  elsif transition = 'retry' then
+    job.state := 'sent';
+    job.sent_at := now;
+  else
+    job.state := case when job.face_id is not null then 'indexed' when outcome = 'skipped' then 'skipped'
+      else indexing.state_without_face(result ->> 'against') end;
+    job.ended_at := now;
+    job.rescues := 0;
+    job.failures := 0;
+  end if;
+  job.leased_version := null;
+  return job;
+end
+$$;
+
+create or replace function indexing.queued_again(job indexing.face_jobs, now timestamptz) returns indexing.face_jobs
+language plpgsql set search_path = '' as $$
+begin
+  job.state := 'queued';
+  job.queued_at := now;
+  job.ended_at := null;
+  return job;
+end
+$$;
+
+-- ── dead-letters.sql b8fc570ca24d9518
+
+-- Ends the jobs of dead letters as failed, with the error of their last attempt, and settles their events. A dead letter
+-- that is older than its job, or whose job has ended or is leased, changes nothing. A job about which no attempt has left an
+-- error (the database was away, or the workers died) is queued again, three times at most.
+--   letters  [{"event_id", "user_id", "version"}, …]
+-- Returns {"failed": n, "requeued": n}.
+create or replace function public.indexing_fail_dead_letters(letters jsonb) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  answer jsonb;
+  ended uuid[];
+begin
+  perform from indexing.face_jobs j
+  join (
+    select distinct l.event_id, l.user_id from jsonb_to_recordset(letters) as l(event_id uuid, user_id uuid)
+  ) letter using (event_id, user_id)
+  order by j.event_id, j.user_id for update of j;
+
+  with found as materialized ( -- by their keys, whatever the statistics say of their states
+    select j.*, l.version as letter_version
+    from (
+      select event_id, user_id, max(version) as version
+      from jsonb_to_recordset(letters) as x(event_id uuid, user_id uuid, version integer) group by event_id, user_id
+    ) l join indexing.face_jobs j using (event_id, user_id)
+  ), dead as (
+    select f.event_id, f.user_id, f.error is null and f.dead_letters < 3 as without_error, r.ends_at
+    from found f join indexing.event_runs r using (event_id)
+    where f.letter_version >= f.version
+      and (f.state = 'sent' or (f.state = 'running' and f.lease_until <= now))
+  ), buried as (
+    update indexing.face_jobs j set
+      state = case when dead.without_error then 'queued' else 'failed' end,
+      reason = case when dead.without_error then j.reason else coalesce(j.reason, 'no_word') end,
+      error = case when dead.without_error then j.error
+        else coalesce(j.error, 'its message was received too often, and no attempt left an error: the worker died or could not reach the database') end,
+      needs_listing = j.needs_listing or j.state = 'running',
+      version = j.version + 1,
+      dead_letters = j.dead_letters + 1,
+      queued_at = case when dead.without_error then now else j.queued_at end,
+      lease_token = null, lease_until = null, leased_version = null,
+      failures = j.failures + case when dead.without_error then 0 else 1 end,
+      ended_at = case when not dead.without_error then now end,
+      look_again_at = case when not dead.without_error and now < dead.ends_at then indexing.next_try(now, j.failures + 1) end
+    from dead where j.event_id = dead.event_id and j.user_id = dead.user_id
+    returning j.event_id, j.state
+  )
+  select
+    jsonb_build_object(
+      'failed', count(*) filter (where state = 'failed'), 'requeued', count(*) filter (where state = 'queued')
+    ),
+    array_agg(distinct event_id) filter (where state = 'failed')
+  into answer, ended
+  from buried;
+
+  if ended is not null then
+    perform indexing.settle(ended);
+  end if;
+  return answer;
+end
+$$;
+
+-- Keeps messages that we cannot read: [{"message_id", "body", "attributes": {}, "problem"}, …]. Returns how many are new.
+create or replace function public.indexing_keep_dead_letters(letters jsonb) returns integer
+language sql security definer set search_path = '' as $$
+  with kept as (
+    insert into indexing.dead_letters (message_id, body, attributes, problem)
+    select l.message_id, l.body, l.attributes, l.problem
+    from jsonb_to_recordset(letters) as l(message_id text, body text, attributes jsonb, problem text)
+    on conflict (message_id) do nothing
+    returning message_id
+  )
+  select count(*)::integer from kept
+$$;
+
+-- ── rescue.sql 8605131902b06277
+
+-- Queues what was lost, looks again at what is due, and settles what its last worker could not. Part of every scheduler run;
+-- all it reads are rows that are not at rest. Each kind is limited to 1,000 jobs a call.
+--   lost_after_seconds  a message of this age is taken for lost: twice as old the second time, and so on
+--   batch_seconds       a send batch of this age is given up: its scheduler died
+-- A job is queued with a new version, so that its message, should it still exist, is stale. Its error is kept. A worker that
+-- is lost five times, or a message ten times, fails the job. Returns {"jobs": rescued, "failed": of these, "looked_again": n}.
+create or replace function public.indexing_rescue(lost_after_seconds double precision, batch_seconds double precision) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  batch bigint;
+  rescued integer;
+  lost integer;
+  looked_again integer;
+begin
+  for batch in
+    delete from indexing.send_batches b where b.id in (
+      select o.id from indexing.send_batches o
+      where o.handed_at < now - make_interval(secs => batch_seconds) or o.handed_at > now + interval '1 minute' -- a clock set back
+      order by o.id limit 10 for update skip locked
+    ) returning b.id
+  loop
+    perform indexing.requeue_unsent(batch);
+  end loop;
+
+  with orphaned as (
+    select j.event_id, j.user_id, j.attempts >= 5 as finally, 'worker_lost' as reason,
+      'its worker died or lost the database, five times' as error
+    from indexing.face_jobs j
+    where j.state = 'running' and j.lease_until < now - interval '2 seconds' -- its message, which comes again, may be first
+    limit 1000 for update skip locked
+  ), overdue as (
+    select j.event_id, j.user_id, j.rescues >= 9 as finally, 'message_lost' as reason,
+      'its message was lost or waited too long, ten times' as error
+    from indexing.face_jobs j
+    where j.state = 'sent' and j.sent_at < now - make_interval(secs => lost_after_seconds) -- by the index
+      and j.sent_at < now - make_interval(secs => lost_after_seconds * (j.rescues + 1))
+    limit 1000 for update skip locked
+  ), lost as (
+    select * from orphaned union all select * from overdue
+  ), requeued as (
+    update indexing.face_jobs j set
+      state = case when finally then 'failed' else 'queued' end,
+      reason = case when finally then coalesce(j.reason, lost.reason) else j.reason end,
+      error = case when finally then coalesce(j.error, lost.error) else j.error end,
+      needs_listing = j.needs_listing or lost.reason = 'worker_lost',
+      version = j.version + 1,
+      rescues = j.rescues + 1,
+      queued_at = case when finally then j.queued_at else now end,
+      lease_token = null, lease_until = null, leased_version = null,
+      failures = j.failures + case when finally then 1 else 0 end,
+      ended_at = case when finally then now end,
+      look_again_at = case when finally and now < r.ends_at then indexing.next_try(now, j.failures + 1) end
+    from lost join indexing.event_runs r using (event_id)
+    where j.event_id = lost.event_id and j.user_id = lost.user_id
+    returning j.state
+  )
+  select count(*), count(*) filter (where state = 'failed') into rescued, lost from requeued;
+
+  -- Jobs of events whose collection could not be created.
+  update indexing.face_jobs j set
+    state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1
+  from indexing.event_runs r
+  where r.reason = 'collection_failed' and r.collection = 'missing' and j.event_id = r.event_id and j.state = 'queued';
+
+  select indexing.queue_jobs(array_agg(event_id), array_agg(user_id)) into looked_again from (
+    select j.event_id, j.user_id from indexing.face_jobs j
+    where j.look_again_at <= now order by j.look_again_at limit 1000 for update skip locked
+  ) due;
+
+  perform indexing.settle(array(
+    select r.event_id from indexing.event_runs r
+    where r.state in ('in_progress', 'failed') and r.fanned_out_at is not null and not indexing.has_open_jobs(r.event_id)
+      and (r.state = 'in_progress' or r.ends_at > now)
+  ));
+  return jsonb_build_object('jobs', rescued, 'failed', lost, 'looked_again', coalesce(looked_again, 0));
+end
+$$;
+
+-- ── changes.sql dd850d1165bafa66
+
+-- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
+-- A change that concerns no claimed event is dropped, for the claim will see it.
+--   erasing  the changes by which faces may have to go, or the others
+--   page     how many jobs may be written, over all sources
+-- Returns {"jobs": written, "more": whether to call again}.
+create or replace function public.indexing_process_changes(erasing boolean, page integer default 5000) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  left_over integer := page;
+begin
+  perform indexing.lock_ledger();
+  left_over := left_over - indexing.process_consents(erasing, left_over);
+  left_over := left_over - indexing.process_events(erasing, left_over);
+  left_over := left_over - indexing.process_photos(erasing, left_over);
+  if erasing then
+    perform indexing.process_everything();
+  end if;
+  return jsonb_build_object(
+    'jobs', page - left_over,
+    'more', exists (select from indexing.changes c where c.erases = erasing)
+  );
+end
+$$;
+
+-- An app that acts on the collection by itself does so around its change: the event is reconciled a minute later.
+create or replace function indexing.touch_runs(events uuid[]) returns void
+language sql set search_path = '' as $$
+  update indexing.event_runs r set
+    changed_at = clock_timestamp(), reconcile_due = least(r.reconcile_due, clock_timestamp() + interval '1 minute')
+  where r.event_id in (select unnest(events))
+    and (r.changed_at is null or r.changed_at < clock_timestamp() - interval '5 seconds' or r.reconcile_due > clock_timestamp() + interval '1 minute')
+$$;
+
+-- Consents given and taken back: one job each. Returns how many changes it took.
+create or replace function indexing.process_consents(erasing boolean, page integer) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  taken bigint[];
+  events uuid[];
+  users uuid[];
+begin
+  select array_agg(c.id), array_agg(c.event_id) filter (where r.event_id is not null),
+    array_agg(c.user_id) filter (where r.event_id is not null)
+  into taken, events, users
+  from (
+    select c.id, c.event_id, c.user_id from indexing.changes c
+    where c.source = 'consents' and c.erases = erasing order by c.id limit page
+  ) c
+  left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready');
+  if taken is null then
+    return 0;
+  end if;
+
+  perform indexing.queue_jobs(array_agg(j.event_id), array_agg(j.user_id), erases => erasing, listing => erasing)
+  from (select distinct * from unnest(events, users) as u(event_id, user_id)) changed
+  join indexing.face_jobs j using (event_id, user_id);
+  insert into indexing.face_jobs (event_id, user_id, priority, urgent, starts_at, needs_listing)
+  select r.event_id, changed.user_id, indexing.job_priority(erasing, r.ends_at), r.ends_at > now(), r.starts_at, erasing
+  from (select distinct * from unnest(events, users) as u(event_id, user_id)) changed
+  join indexing.event_runs r using (event_id)
+  order by r.event_id, changed.user_id
+  on conflict (event_id, user_id) do nothing;
+  perform indexing.touch_runs(events);
+  delete from indexing.changes c where c.id = any (taken);
+  return cardinality(taken);
+end
+$$;
+
+-- Changed profiles, and objects that changed in the bucket: a job for each event of the user, or of the users who have that
+-- photo. A change of more jobs than the page holds is resumed by the next call. Returns how much of the page it used.
+create or replace function indexing.process_photos(erasing boolean, page integer) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  taken constant bigint[] := array(
+    select c.id from indexing.changes c
+    where c.source in ('profiles', 'photos') and c.erases = erasing order by c.id limit page
+  );
+  ids bigint[]; -- of the change that each job comes from
+  events uuid[];
+  users uuid[];
+  resumed bigint; -- the change of which more is left
+begin
+  select array_agg(x.id order by x.id, x.event_id, x.user_id), array_agg(x.event_id order by x.id, x.event_id, x.user_id),
+    array_agg(x.user_id order by x.id, x.event_id, x.user_id)
+  into ids, events, users
+  from (
+    select c.id, j.event_id, j.user_id
+    from indexing.changes c
+    cross join lateral (
+      select k.event_id, k.user_id from (
+        select o.event_id, o.user_id from indexing.face_jobs o where c.source = 'profiles' and o.user_id = c.user_id
+        union all
+        select o.event_id, o.user_id from indexing.face_jobs o where c.source = 'photos' and o.photo_key = c.photo_key
+        union
+        select o.event_id, o.user_id from indexing.face_jobs o where c.source = 'photos' and o.missing_key = c.photo_key
+      ) k
+      join indexing.event_runs r on r.event_id = k.event_id and r.collection in ('missing', 'ready')
+      where c.resume_event is null or (k.event_id, k.user_id) > (c.resume_event, c.resume_user)
+      order by k.event_id, k.user_id limit page
+    ) j
+    where c.id = any (taken)
+    order by c.id, j.event_id, j.user_id limit page
+  ) x;
+
+  perform indexing.queue_jobs(events, users, erases => erasing, listing => erasing, photo => true);
+  perform indexing.touch_runs(events);
+  if cardinality(ids) = page then
+    resumed := ids[page];
+    update indexing.changes c set resume_event = events[page], resume_user = users[page] where c.id = resumed;
+  end if;
+  delete from indexing.changes c where c.id = any (taken) and (resumed is null or c.id < resumed);
+  return greatest(cardinality(taken), coalesce(cardinality(ids), 0));
+end
+$$;
+
+-- Changed events. Returns how much of the page it used.
+create or replace function indexing.process_events(erasing boolean, page integer) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  change record;
+  app record;
+  used integer := 0;
+  finished boolean;
+  jobs integer;
+begin
+  for change in
+    select c.event_id, array_agg(c.id) as ids from (
+      select o.id, o.event_id from indexing.changes o
+      where o.source = 'events' and o.erases = erasing order by o.id limit page
+    ) c group by c.event_id order by c.event_id
+  loop
+    exit when used >= page;
+    finished := true;
+    jobs := 0;
+    if exists (select from indexing.event_runs r where r.event_id = change.event_id) then
+      select * into app from indexing.app_events() e where e.event_id = change.event_id;
+      if not found then
+        jobs := indexing.close_run(change.event_id, 'event_deleted', interval '0', page - used);
+      elsif app.closed then
+        -- The app deletes the collection itself; ours, later, is for what a worker may have put there meanwhile.
+        jobs := indexing.close_run(change.event_id, 'event_closed', interval '2 minutes', page - used);
+      elsif not exists (
+        select from indexing.event_runs r where r.event_id = change.event_id and r.collection in ('missing', 'ready')
+      ) then
+        finished := indexing.reopen_event(change.event_id);
+      else
+        jobs := indexing.follow_event(change.event_id, app.starts_at, app.ends_at, app.active, page - used);
+      end if;
+      finished := finished and jobs < page - used;
+    end if;
+    if finished then
+      delete from indexing.changes c where c.id = any (change.ids);
+    end if;
+    used := used + greatest(jobs, 1);
+  end loop;
+  return least(used, page);
+end
+$$;
+
+-- An event that was deleted or cleaned up takes no face any more: its collection is deleted after the delay, and its jobs
+-- end. What a worker still does for it meets a newer version when it completes. Returns how many jobs were changed, at most a
+-- page: as many as that, and it is to be called again.
+create or replace function indexing.close_run(event uuid, why text, delay interval, page integer) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  users uuid[];
+begin
+  users := array(
+    select j.user_id from indexing.face_jobs j
+    where j.event_id = event and (
+      j.state in ('queued', 'sent') or j.face_id is not null or cardinality(j.obsolete_face_ids) > 0
+      or (j.state = 'running' and j.version = j.leased_version) or j.look_again_at is not null)
+    order by j.user_id limit page for update
+  );
+  update indexing.face_jobs j set
+    version = j.version + 1,
+    state = case when j.state = 'running' then 'running' else indexing.state_without_face(why) end,
+    reason = why, error = null, face_id = null, photo_etag = null, refused = null, obsolete_face_ids = '{}',
+    needs_listing = false, look_again_at = null,
+    ended_at = case when j.state <> 'running' then now end
+  where j.event_id = event and j.user_id = any (users);
+
+  update indexing.event_runs r set
+    reason = why, fanned_out_at = coalesce(r.fanned_out_at, now),
+    collection = case when r.collection in ('missing', 'ready') then 'closing' else r.collection end,
+    collection_attempts = 0,
+    collection_due = case when r.collection in ('missing', 'ready') then now + delay else r.collection_due end,
+    closed_at = coalesce(r.closed_at, now)
+  where r.event_id = event;
+  perform indexing.settle(array[event]);
+  return cardinality(users);
+end
+$$;
+
+-- An event that had been closed takes faces again: it is set back to pending, to be claimed anew. Returns false when the app
+-- holds its row at this moment.
+create or replace function indexing.reopen_event(event uuid) returns boolean
+language plpgsql set search_path = '' as $$
+begin
+  if event <> all (indexing.app_lock_events(array[event])) then
+    return false;
+  end if;
+  perform indexing.app_set_status(array[event], array['in_progress', 'completed', 'failed'], 'pending');
+  return true;
+end
+$$;
+
+-- Another start is another place in the outbox; an event that is active again gets the faces that it was denied. Returns as
+-- close_run does.
+create or replace function indexing.follow_event(
+  event uuid, starts timestamptz, ends timestamptz, active boolean, page integer
+) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  users uuid[];
+  moved integer;
+begin
+  if starts is not null then
+    update indexing.event_runs r set starts_at = starts, ends_at = ends, reconcile_due = least(r.reconcile_due, starts - interval '5 minutes')
+    where r.event_id = event and (r.starts_at, r.ends_at) is distinct from (starts, ends);
+  end if;
+  update indexing.face_jobs j set starts_at = starts, priority = indexing.job_priority(j.priority = 0, ends)
+  where j.event_id = event and j.user_id in (
+    select o.user_id from indexing.face_jobs o
+    where o.event_id = event and o.state = 'queued'
+      and (o.starts_at <> starts or o.priority <> indexing.job_priority(o.priority = 0, ends))
+    order by o.user_id limit page for update
+  );
+  get diagnostics moved = row_count;
+  if active then
+    users := array(
+      select j.user_id from indexing.face_jobs j
+      where j.event_id = event and j.ended_at is not null and j.reason = 'event_inactive'
+      order by j.user_id limit page - moved
+    );
+    perform indexing.queue_jobs(array_fill(event, array[cardinality(users)]), users);
+  end if;
+  return moved + coalesce(cardinality(users), 0);
+end
+$$;
+
+-- A table was emptied by TRUNCATE, which names no rows: every event is reconciled.
+create or replace function indexing.process_everything() returns void
+language plpgsql set search_path = '' as $$
+begin
+  delete from indexing.changes c where c.source = 'everything';
+  if found then
+    update indexing.event_runs r set reconcile_due = clock_timestamp()
+    where r.collection = 'ready' and r.reconcile_due > clock_timestamp();
+  end if;
+end
+$$;
+
+-- Notes that these objects of the photo bucket were created or deleted, and nudges. Returns how many are photos that we know.
+create or replace function public.indexing_note_photos(photo_keys text[]) returns integer
+language plpgsql security definer set search_path = '' as $$
+declare
+  noted integer;
+begin
+  insert into indexing.changes (source, photo_key)
+  select distinct 'photos', k from unnest(photo_keys) k
+  where exists (select from indexing.face_jobs j where j.photo_key = k or j.missing_key = k);
+  get diagnostics noted = row_count;
+  if noted > 0 then
+    perform indexing.nudge();
+  end if;
+  return noted;
+end
+$$;
+
+-- ── reconcile.sql 64a87ac6f7c04c11
+
+-- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
+-- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
+-- claim, a restored backup, manual changes.
+
+-- Hands out events to be reconciled, each to one caller for two minutes; the longest due first.
+--   event  this event, due or not; null: those that are due
+-- Returns [{"event_id", "as_of": the time by which the listing is not older}, …].
+create or replace function public.indexing_reconcile_due(page integer, event uuid default null) returns jsonb
+language sql security definer set search_path = '' as $$
+  with picked as (
+    select r.event_id from indexing.event_runs r
+    where r.collection = 'ready' and case when event is null then r.reconcile_due <= clock_timestamp() else r.event_id = event end
+    order by r.reconcile_due, r.event_id limit page for update skip locked
+  ), handed as (
+    update indexing.event_runs r set reconcile_due = clock_timestamp() + interval '2 minutes'
+    from picked where r.event_id = picked.event_id returning r.event_id
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'as_of', clock_timestamp())), '[]') from handed
+$$;
+
+-- Compares a range of attendees, and queues a job for each difference.
+--   as_of       as reconcile_due gave it
+--   after, through  the range of user ids: greater than `after` (null: from the first), up to `through` (null: to the last)
+--   faces       what the collection holds of them: [{"user_id", "face_ids": […]}, …]
+--   lag_seconds by which a listing may lag behind: a face indexed since then is not concluded missing
+--   repair      whether to queue; otherwise the differences are only counted
+-- Returns {
+--   "extra":   faces of attendees who should have none, "missing": attendees whose face is gone, "doubled": with several faces or
+--              another than the ledger's, "unnoticed": whose desired state the ledger has not followed,
+--   "photos":  [{"user_id", "photo_key", "photo_etag"}, …]: the looked-at photos of ended jobs, to be compared with the bucket
+-- }
+create or replace function public.indexing_reconcile(
+  event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  answer jsonb;
+  differing jsonb;
+  lag constant timestamptz := as_of - make_interval(secs => lag_seconds);
+begin
+  if repair then
+    perform indexing.lock_ledger();
+  end if;
+
+  with listed as materialized (
+    select f.user_id, f.face_ids from jsonb_to_recordset(faces) as f(user_id uuid, face_ids text[])
+  ), known as materialized (
+    select j.* from indexing.face_jobs j
+    where j.event_id = event and (after is null or j.user_id > after) and (through is null or j.user_id <= through)
+  ), consenting as materialized (
+    select c.user_id from indexing.app_consents() c
+    where c.event_id = event and (after is null or c.user_id > after) and (through is null or c.user_id <= through)
+  ), everybody as (
+    select user_id from listed union select user_id from known union select user_id from consenting
+  ), compared as (
+    select
+      a.user_id, k.user_id is not null as has_job, k.state, k.photo_key as looked_at, k.photo_etag, k.face_id, k.missing_key,
+      k.ended_at is not null as ended, k.ended_at < lag as settled,
+      coalesce(l.face_ids, '{}') as face_ids, d.photo_key, d.reason,
+      indexing.may_stay(d.reason, d.profile_key, k.photo_key) as may_stay,
+      k.reason as job_reason
+    from everybody a
+    left join known k using (user_id)
+    left join listed l using (user_id)
+    cross join lateral indexing.desired(event, a.user_id) d
+  ), judged as (
+    select c.*, case
+      when not has_job and photo_key is null and face_ids = '{}' then null
+      when not has_job and photo_key is null then 'extra'
+      when not has_job then 'unnoticed'
+      when not ended then case when not face_ids <@ array_remove(array[face_id], null) then 'open' end
+      when photo_key is null and not may_stay and face_ids <> '{}' then 'extra'
+      when photo_key is null and not may_stay and face_id is not null then 'unnoticed'
+      when photo_key is not null and looked_at is distinct from photo_key and missing_key is distinct from photo_key then 'unnoticed'
+      when photo_key is not null and state in ('erased', 'skipped') and photo_etag is null and missing_key is distinct from photo_key then 'unnoticed'
+      when face_id is null and face_ids <> '{}' then 'extra'
+      when face_id is not null and face_id <> all (face_ids) and settled then 'missing'
+      when not face_ids <@ array_remove(array[face_id], null) then 'doubled'
+    end as difference
+    from compared c
+  )
+  select
+    jsonb_build_object(
+      'extra', count(*) filter (where difference = 'extra'), 'missing', count(*) filter (where difference = 'missing'),
+      'doubled', count(*) filter (where difference = 'doubled'), 'unnoticed', count(*) filter (where difference = 'unnoticed'),
+      'photos', coalesce(jsonb_agg(jsonb_build_object('user_id', user_id, 'photo_key', photo_key,
+          'photo_etag', case when looked_at = photo_key then photo_etag end))
+        filter (where difference is null and ended and photo_key is not null and state in ('indexed', 'skipped')), '[]')
+    ),
+    coalesce(jsonb_agg(jsonb_build_object(
+      'user_id', user_id, 'has_job', has_job, 'difference', difference, 'face_ids', face_ids, 'erases', photo_key is null
+    )) filter (where difference is not null), '[]')
+  into answer, differing
+  from judged;
+
+  if repair and differing <> '[]' then
+    perform indexing.queue_differences(event, differing);
+  end if;
+  return answer;
+end
+$$;
+
+create or replace function indexing.queue_differences(event uuid, differing jsonb) returns void
+language plpgsql set search_path = '' as $$
+declare
+  erasing boolean;
+begin
+  insert into indexing.face_jobs (event_id, user_id, priority, urgent, starts_at, needs_listing)
+  select r.event_id, d.user_id, indexing.job_priority(d.erases, r.ends_at), d.erases or r.ends_at > now(), r.starts_at, d.face_ids <> '{}'
+  from jsonb_to_recordset(differing) as d(user_id uuid, has_job boolean, erases boolean, face_ids text[])
+  join indexing.event_runs r on r.event_id = event
+  where not d.has_job
+  order by d.user_id
+  on conflict (event_id, user_id) do nothing;
+
+  foreach erasing in array array[true, false] loop
+    perform indexing.queue_jobs(array_agg(event), array_agg(d.user_id), erases => erasing, listing => true)
+    from jsonb_to_recordset(differing) as d(user_id uuid, has_job boolean, difference text, erases boolean)
+    where d.has_job and d.difference <> 'open' and d.erases = erasing;
+  end loop;
+
+  update indexing.face_jobs j set
+    -- Its worker, if it has one, finds a newer version when it completes, and lists.
+    version = j.version + case when d.difference = 'open' and j.state = 'running' and not j.needs_listing then 1 else 0 end,
+    needs_listing = true,
+    face_id = case when d.difference = 'missing' then null else j.face_id end,
+    photo_etag = case when d.difference = 'missing' then null else j.photo_etag end,
+    obsolete_face_ids = array(
+      select unnest(j.obsolete_face_ids) union
+      select unnest(d.face_ids) where d.difference in ('extra', 'doubled') except select j.face_id
+    )
+  from jsonb_to_recordset(differing) as d(user_id uuid, has_job boolean, difference text, face_ids text[])
+  where j.event_id = event and j.user_id = d.user_id and d.has_job;
+end
+$$;
+
+-- Ends the reconcile of an event, and says when the next one is due: a minute after the last change, and otherwise every 15
+-- minutes until the event ends, and 5 minutes before it starts. Returns whether the event is still open.
+create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz) returns boolean
+language plpgsql security definer set search_path = '' as $$
+begin
+  update indexing.event_runs r set
+    reconciled_at = clock_timestamp(),
+    reconcile_due = case
+      when r.changed_at > as_of - interval '1 minute' then greatest(r.changed_at, as_of) + interval '1 minute'
+      when r.ends_at < clock_timestamp() then 'infinity'
+      when r.starts_at - interval '5 minutes' between clock_timestamp() and clock_timestamp() + interval '15 minutes'
+        then r.starts_at - interval '5 minutes'
+      else clock_timestamp() + interval '15 minutes'
+    end
+  where r.event_id = event and r.collection = 'ready';
+  return found;
+end
+$$;
+
+-- Which of these events have no run of ours, so that a collection of theirs is an orphan: left by a restored backup, or of another
+-- stage of the account.
+create or replace function public.indexing_orphans(events uuid[]) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(x order by x), '[]') from unnest(events) x
+  where not exists (select from indexing.event_runs r where r.event_id = x and r.collection <> 'deleted')
+$$;
+
+-- Whether it is time to look for orphans: true for one caller an hour.
+create or replace function public.indexing_orphans_due() returns boolean
+language plpgsql security definer set search_path = '' as $$
+begin
+  update indexing.settings s set orphans_due = clock_timestamp() + interval '1 hour'
+  where s.only_row and s.orphans_due <= clock_timestamp();
+  return found;
+end
+$$;
+
+-- ── replay.sql 655dc4b727f2536a
+
+-- Queues jobs again that have failed, or that were skipped for the given reason, and puts their failed events back in progress.
+--   event     of this event; null: of all
+--   attendee  of this attendee alone; null: of all
+--   why       the reason that the ledger gives, of failed and of skipped jobs; null: every failed job
+-- An event whose collection could not be made is tried anew as a whole. A completed event stays completed. Returns {"jobs": n,
+-- "events": [event_id, …], "held": [event_id, …]}: held are those whose row the app holds locked; they are left as they are.
+create or replace function public.indexing_replay(
+  event uuid default null, attendee uuid default null, why text default null
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  chosen uuid[];
+  free uuid[];
+  events uuid[];
+  users uuid[];
+begin
+  perform indexing.lock_ledger();
+  chosen := array(
+    select j.event_id from indexing.face_jobs j
+    where (event is null or j.event_id = event) and (attendee is null or j.user_id = attendee)
+      and (j.state = 'failed' and (why is null or j.reason = why) or j.state = 'skipped' and j.reason = why)
+    union
+    select r.event_id from indexing.event_runs r
+    where (event is null or r.event_id = event) and attendee is null
+      and r.state = 'failed' and r.reason = 'collection_failed' and (why is null or why = 'collection_failed')
+    order by 1
+  );
+  select coalesce(array_agg(j.event_id), '{}'), coalesce(array_agg(j.user_id), '{}') into events, users from (
+    select j.event_id, j.user_id from indexing.face_jobs j
+    where j.event_id = any (chosen) and (attendee is null or j.user_id = attendee)
+      and (j.state = 'failed' and (why is null or j.reason = why) or j.state = 'skipped' and j.reason = why)
+    order by j.event_id, j.user_id for update
+  ) j;
+  perform from indexing.event_runs r where r.event_id = any (chosen) order by r.event_id for update;
+  free := indexing.app_lock_events(chosen);
+
+  perform indexing.queue_jobs(array_agg(u.event_id), array_agg(u.user_id), forget_photo => true, urgent => false)
+  from unnest(events, users) as u(event_id, user_id) where u.event_id = any (free);
+  update indexing.event_runs r set
+    state = 'in_progress', reason = null, settled_at = null,
+    collection_attempts = 0, collection_error = null, collection_due = clock_timestamp()
+  where r.event_id = any (free) and r.state = 'failed';
+  perform indexing.app_set_status(free, array['failed'], 'in_progress');
+  return jsonb_build_object(
+    'jobs', (select count(*) from unnest(events) e where e = any (free)), 'events', to_jsonb(free),
+    'held', coalesce((select jsonb_agg(id) from unnest(chosen) id where id <> all (free)), '[]')
+  );
+end
+$$;
+
+-- ── report.sql e0d982952cd0f6d7
+
+-- What operators and alarms read.
+
+-- How the claimed events stand, the soonest first: of the given ones, or of all that are in progress, or start later than a day
+-- ago.
+-- Returns [{"event_id", "name", "status" (the app's), "starts_at", "ends_at", "state", "reason", "collection",
+-- "collection_error", "claimed_at", "settled_at", "reconciled_at", "jobs": {"queued": n, …}, "skipped": {reason: n},
+-- "failed": {reason: n}, "open": {error of the last attempt, or "": n}, "index_calls", "oldest_open", "last_ended",
+-- "ended_lately": jobs ended in the last two minutes}, …].
+create or replace function public.indexing_progress(events uuid[] default null) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(progress) order by progress.starts_at, progress.event_id), '[]')
+  from (
+    select
+      r.event_id, left(e.name, 200) as name, e.status, r.starts_at, r.ends_at, r.state, r.reason,
+      r.collection, r.collection_error, r.claimed_at, r.settled_at, r.reconciled_at,
+      coalesce(totals.jobs, '{}') as jobs, coalesce(totals.skipped, '{}') as skipped,
+      coalesce(totals.failed, '{}') as failed, coalesce(totals.open, '{}') as open,
+      totals.index_calls, totals.oldest_open, totals.last_ended, totals.ended_lately
+    from indexing.event_runs r
+    left join indexing.app_events() e using (event_id)
+    cross join lateral (
+      with mine as materialized (
+        select state, reason, left(error, 200) as error, index_calls, queued_at, ended_at
+        from indexing.face_jobs j where j.event_id = r.event_id
+      ), jobs as (select state, count(*) as n from mine group by state),
+      skipped as (select coalesce(reason, 'unknown') as reason, count(*) as n from mine where state = 'skipped' group by 1),
+      failed as (select coalesce(reason, 'unknown') as reason, count(*) as n from mine where state = 'failed' group by 1),
+      open as (
+        select coalesce(error, '') as error, count(*) as n from mine where ended_at is null group by 1 order by n desc limit 20
+      )
+      select
+        (select jsonb_object_agg(state, n) from jobs) as jobs,
+        (select jsonb_object_agg(reason, n) from skipped) as skipped,
+        (select jsonb_object_agg(reason, n) from failed) as failed,
+        (select jsonb_object_agg(error, n) from open) as open,
+        coalesce(sum(index_calls), 0) as index_calls,
+        min(queued_at) filter (where ended_at is null) as oldest_open,
+        max(ended_at) as last_ended,
+        count(*) filter (where ended_at > clock_timestamp() - interval '2 minutes') as ended_lately
+      from mine
+    ) totals
+    where case when events is null then r.state = 'in_progress' or r.starts_at > now() - interval '1 day'
+      else r.event_id = any (events) end
+  ) progress
+$$;
+
+-- The jobs of an event, a page at a time in the order of user_id: those after the given one, of the given states or of all.
+-- Returns [{"user_id", "state", "reason", "error", "attempts", "index_calls", "face_id", "photo_key"}, …].
+create or replace function public.indexing_jobs(
+  event uuid, states text[] default null, after uuid default null, page integer default 1000
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(job) order by job.user_id), '[]') from (
+    select j.user_id, j.state, j.reason, j.error, j.attempts, j.index_calls, j.face_id, j.photo_key
+    from indexing.face_jobs j
+    where j.event_id = event and (states is null or j.state = any (states)) and (after is null or j.user_id > after)
+    order by j.user_id limit page
+  ) job
+$$;
+
+-- The jobs of one attendee, with their last attempts: of one event, or of all.
+-- Returns [{"event_id", "state", "reason", "error", "version", "queued_at", "ended_at", "attempts", "index_calls", "photo_key",
+-- "face_id", "look_again_at", "desired_reason", "history": [{"at", "outcome", "reason", "error"}, …]}, …].
+create or replace function public.indexing_attendee(attendee uuid, event uuid default null) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(job) order by job.starts_at desc, job.event_id), '[]') from (
+    select
+      j.event_id, j.starts_at, j.state, j.reason, j.error, j.version, j.queued_at, j.ended_at, j.attempts, j.index_calls,
+      j.photo_key, j.face_id, j.look_again_at, d.reason as desired_reason, j.history
+    from indexing.face_jobs j cross join lateral indexing.desired(j.event_id, j.user_id) d
+    where j.user_id = attendee and (indexing_attendee.event is null or j.event_id = indexing_attendee.event)
+    limit 1000
+  ) job
+$$;
+
+-- When each event in progress will be done, at the present pace and in this order: the soonest start first, events that are over
+-- last; an event that is over is never late.
+-- Returns {"tps": the quota, "rate": calls a second at this moment, fewer for a while after Rekognition has throttled,
+-- "events": [{"event_id", "starts_at", "open": jobs to do, "done_at", "late": whether that is after its start}, …]}.
+create or replace function public.indexing_forecast() returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with open as (
+    select j.event_id, count(*) as jobs from indexing.face_jobs j where j.ended_at is null group by j.event_id
+  ), in_order as (
+    select
+      r.event_id, r.starts_at, r.ends_at <= now() as over, coalesce(open.jobs, 0) as jobs,
+      clock_timestamp() + make_interval(secs =>
+        sum(coalesce(open.jobs, 0)) over (order by r.ends_at <= now(), r.starts_at, r.event_id) / indexing.current_rate()) as done_at
+    from indexing.event_runs r
+    left join open using (event_id)
+    where r.state = 'in_progress'
+  )
+  select jsonb_build_object(
+    'tps', s.index_faces_tps,
+    'rate', indexing.current_rate(),
+    'events', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'event_id', event_id, 'starts_at', starts_at, 'open', jobs, 'done_at', done_at, 'late', not over and done_at > starts_at
+      ) order by over, starts_at, event_id), '[]')
+      from in_order
+    )
+  )
+  from indexing.settings s
+$$;
+
+-- Events of the app that are not claimed, the soonest first: of the given ones, or of all that wait for it and start within
+-- a day or should have started within the last one.
+-- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "attendees" (who consent)}, …].
+create or replace function public.indexing_unclaimed(events uuid[] default null) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(unclaimed) order by unclaimed.starts_at, unclaimed.event_id), '[]')
+  from (
+    select
+      e.event_id, left(e.name, 200) as name, e.status, e.starts_at, e.active,
+      (select count(*) from indexing.app_consents() c where c.event_id = e.event_id) as attendees
+    from indexing.app_events() e
+    where not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.state = 'in_progress')
+      and case when events is null
+        then e.status = 'pending' and not e.closed
+          and e.starts_at between case when e.active then now() - interval '1 day' else now() end and now() + interval '1 day'
+        else e.event_id = any (events) and not exists (select from indexing.event_runs r where r.event_id = e.event_id) end
+  ) unclaimed
+$$;
+
+-- Messages from the dead-letter queue that we could not read, the latest first, a page at a time.
+--   before_at, before_id  of the last one of the page before; nulls at the start
+-- Returns {"total": how many are kept, "letters": [{"message_id", "received_at", "problem", "body", "attributes"}, …]}.
+create or replace function public.indexing_dead_letters(
+  before_at timestamptz default null, before_id text default null, page integer default 50
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object(
+    'total', (select count(*) from indexing.dead_letters),
+    'letters', coalesce(jsonb_agg(to_jsonb(letter) order by letter.received_at desc, letter.message_id desc), '[]')
+  )
+  from (
+    select d.message_id, d.received_at, d.problem, d.body, d.attributes
+    from indexing.dead_letters d
+    where before_at is null or (d.received_at, d.message_id) < (before_at, before_id)
+    order by d.received_at desc, d.message_id desc
+    limit page
+  ) letter
+$$;
+
+-- What alarms are made of, as the ledger has it now. Ages in seconds, 0 where nothing waits.
+--   failed_jobs         of events that are not over
+--   failed_events       that are not over
+--   collections_failing whose last attempt failed
+--   overdue_events      due by the window, active, and not claimed
+--   erasure_age         of the oldest erasure that is not done
+--   change_age          of the oldest change that is not processed
+--   full_changes        1 when changes are no longer noted: see changes_are_full
+create or replace function public.indexing_health(window_minutes double precision) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object(
+    'failed_jobs', (
+      select count(*) from indexing.face_jobs j join indexing.event_runs r using (event_id)
+      where j.state = 'failed' and r.ends_at > now()
+    ),
+    'failed_events', (select count(*) from indexing.event_runs r where r.state = 'failed' and r.ends_at > now()),
+    'collections_failing', (
+      select count(*) from indexing.event_runs r where r.collection in ('missing', 'closing') and r.collection_attempts > 0
+    ),
+    'overdue_events', (
+      select count(*) from indexing.app_events() e
+      where e.active and not e.closed and e.status = 'pending' and e.ends_at > now() - interval '24 hours'
+        and e.starts_at <= now() + make_interval(secs => window_minutes * 60)
+    ),
+    'erasure_age', (
+      select coalesce(extract(epoch from clock_timestamp() - min(j.queued_at)), 0) from indexing.face_jobs j
+      where j.priority = 0 and j.ended_at is null
+    ),
+    'change_age', (
+      select coalesce(extract(epoch from clock_timestamp() - min(c.noted_at)), 0) from (
+        (select o.noted_at from indexing.changes o where o.erases order by o.source, o.id limit 1)
+        union all
+        (select o.noted_at from indexing.changes o order by o.id limit 1)
+      ) c
+    ),
+    'full_changes', indexing.changes_are_full()::integer
+  )
+$$;
+
+-- ── rights.sql d2ea45248b6d327d
+
+-- The version of the schema that the functions of the deployment ask for. Raised with each migration that they rest on.
+create or replace function public.indexing_schema_version() returns integer
+language sql immutable security definer set search_path = '' as $$ select 1 $$;
+
+-- The one place where rights are given: the API's functions (public.indexing_…) to service_role alone, everything else to
+-- nobody. Supabase grants every new function of schema public to anon and authenticated.
+do $$
+declare
+  f record;
+begin
+  for f in
+    select p.oid::regprocedure as signature, n.nspname = 'public' as served
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'indexing' or (n.nspname = 'public' and p.proname like 'indexing\_%')
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', f.signature);
+    if f.served then
+      execute format('grant execute on function %s to service_role', f.signature);
+    end if;
+  end loop;
+end
+$$;

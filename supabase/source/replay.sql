@@ -1,0 +1,49 @@
+-- Queues jobs again that have failed, or that were skipped for the given reason, and puts their failed events back in progress.
+--   event     of this event; null: of all
+--   attendee  of this attendee alone; null: of all
+--   why       the reason that the ledger gives, of failed and of skipped jobs; null: every failed job
+-- An event whose collection could not be made is tried anew as a whole. A completed event stays completed. Returns {"jobs": n,
+-- "events": [event_id, …], "held": [event_id, …]}: held are those whose row the app holds locked; they are left as they are.
+create or replace function public.indexing_replay(
+  event uuid default null, attendee uuid default null, why text default null
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  chosen uuid[];
+  free uuid[];
+  events uuid[];
+  users uuid[];
+begin
+  perform indexing.lock_ledger();
+  chosen := array(
+    select j.event_id from indexing.face_jobs j
+    where (event is null or j.event_id = event) and (attendee is null or j.user_id = attendee)
+      and (j.state = 'failed' and (why is null or j.reason = why) or j.state = 'skipped' and j.reason = why)
+    union
+    select r.event_id from indexing.event_runs r
+    where (event is null or r.event_id = event) and attendee is null
+      and r.state = 'failed' and r.reason = 'collection_failed' and (why is null or why = 'collection_failed')
+    order by 1
+  );
+  select coalesce(array_agg(j.event_id), '{}'), coalesce(array_agg(j.user_id), '{}') into events, users from (
+    select j.event_id, j.user_id from indexing.face_jobs j
+    where j.event_id = any (chosen) and (attendee is null or j.user_id = attendee)
+      and (j.state = 'failed' and (why is null or j.reason = why) or j.state = 'skipped' and j.reason = why)
+    order by j.event_id, j.user_id for update
+  ) j;
+  perform from indexing.event_runs r where r.event_id = any (chosen) order by r.event_id for update;
+  free := indexing.app_lock_events(chosen);
+
+  perform indexing.queue_jobs(array_agg(u.event_id), array_agg(u.user_id), forget_photo => true, urgent => false)
+  from unnest(events, users) as u(event_id, user_id) where u.event_id = any (free);
+  update indexing.event_runs r set
+    state = 'in_progress', reason = null, settled_at = null,
+    collection_attempts = 0, collection_error = null, collection_due = clock_timestamp()
+  where r.event_id = any (free) and r.state = 'failed';
+  perform indexing.app_set_status(free, array['failed'], 'in_progress');
+  return jsonb_build_object(
+    'jobs', (select count(*) from unnest(events) e where e = any (free)), 'events', to_jsonb(free),
+    'held', coalesce((select jsonb_agg(id) from unnest(chosen) id where id <> all (free)), '[]')
+  );
+end
+$$;

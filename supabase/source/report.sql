@@ -1,0 +1,182 @@
+-- What operators and alarms read.
+
+-- How the claimed events stand, the soonest first: of the given ones, or of all that are in progress, or start later than a day
+-- ago.
+-- Returns [{"event_id", "name", "status" (the app's), "starts_at", "ends_at", "state", "reason", "collection",
+-- "collection_error", "claimed_at", "settled_at", "reconciled_at", "jobs": {"queued": n, …}, "skipped": {reason: n},
+-- "failed": {reason: n}, "open": {error of the last attempt, or "": n}, "index_calls", "oldest_open", "last_ended",
+-- "ended_lately": jobs ended in the last two minutes}, …].
+create or replace function public.indexing_progress(events uuid[] default null) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(progress) order by progress.starts_at, progress.event_id), '[]')
+  from (
+    select
+      r.event_id, left(e.name, 200) as name, e.status, r.starts_at, r.ends_at, r.state, r.reason,
+      r.collection, r.collection_error, r.claimed_at, r.settled_at, r.reconciled_at,
+      coalesce(totals.jobs, '{}') as jobs, coalesce(totals.skipped, '{}') as skipped,
+      coalesce(totals.failed, '{}') as failed, coalesce(totals.open, '{}') as open,
+      totals.index_calls, totals.oldest_open, totals.last_ended, totals.ended_lately
+    from indexing.event_runs r
+    left join indexing.app_events() e using (event_id)
+    cross join lateral (
+      with mine as materialized (
+        select state, reason, left(error, 200) as error, index_calls, queued_at, ended_at
+        from indexing.face_jobs j where j.event_id = r.event_id
+      ), jobs as (select state, count(*) as n from mine group by state),
+      skipped as (select coalesce(reason, 'unknown') as reason, count(*) as n from mine where state = 'skipped' group by 1),
+      failed as (select coalesce(reason, 'unknown') as reason, count(*) as n from mine where state = 'failed' group by 1),
+      open as (
+        select coalesce(error, '') as error, count(*) as n from mine where ended_at is null group by 1 order by n desc limit 20
+      )
+      select
+        (select jsonb_object_agg(state, n) from jobs) as jobs,
+        (select jsonb_object_agg(reason, n) from skipped) as skipped,
+        (select jsonb_object_agg(reason, n) from failed) as failed,
+        (select jsonb_object_agg(error, n) from open) as open,
+        coalesce(sum(index_calls), 0) as index_calls,
+        min(queued_at) filter (where ended_at is null) as oldest_open,
+        max(ended_at) as last_ended,
+        count(*) filter (where ended_at > clock_timestamp() - interval '2 minutes') as ended_lately
+      from mine
+    ) totals
+    where case when events is null then r.state = 'in_progress' or r.starts_at > now() - interval '1 day'
+      else r.event_id = any (events) end
+  ) progress
+$$;
+
+-- The jobs of an event, a page at a time in the order of user_id: those after the given one, of the given states or of all.
+-- Returns [{"user_id", "state", "reason", "error", "attempts", "index_calls", "face_id", "photo_key"}, …].
+create or replace function public.indexing_jobs(
+  event uuid, states text[] default null, after uuid default null, page integer default 1000
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(job) order by job.user_id), '[]') from (
+    select j.user_id, j.state, j.reason, j.error, j.attempts, j.index_calls, j.face_id, j.photo_key
+    from indexing.face_jobs j
+    where j.event_id = event and (states is null or j.state = any (states)) and (after is null or j.user_id > after)
+    order by j.user_id limit page
+  ) job
+$$;
+
+-- The jobs of one attendee, with their last attempts: of one event, or of all.
+-- Returns [{"event_id", "state", "reason", "error", "version", "queued_at", "ended_at", "attempts", "index_calls", "photo_key",
+-- "face_id", "look_again_at", "desired_reason", "history": [{"at", "outcome", "reason", "error"}, …]}, …].
+create or replace function public.indexing_attendee(attendee uuid, event uuid default null) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(job) order by job.starts_at desc, job.event_id), '[]') from (
+    select
+      j.event_id, j.starts_at, j.state, j.reason, j.error, j.version, j.queued_at, j.ended_at, j.attempts, j.index_calls,
+      j.photo_key, j.face_id, j.look_again_at, d.reason as desired_reason, j.history
+    from indexing.face_jobs j cross join lateral indexing.desired(j.event_id, j.user_id) d
+    where j.user_id = attendee and (indexing_attendee.event is null or j.event_id = indexing_attendee.event)
+    limit 1000
+  ) job
+$$;
+
+-- When each event in progress will be done, at the present pace and in this order: the soonest start first, events that are over
+-- last; an event that is over is never late.
+-- Returns {"tps": the quota, "rate": calls a second at this moment, fewer for a while after Rekognition has throttled,
+-- "events": [{"event_id", "starts_at", "open": jobs to do, "done_at", "late": whether that is after its start}, …]}.
+create or replace function public.indexing_forecast() returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with open as (
+    select j.event_id, count(*) as jobs from indexing.face_jobs j where j.ended_at is null group by j.event_id
+  ), in_order as (
+    select
+      r.event_id, r.starts_at, r.ends_at <= now() as over, coalesce(open.jobs, 0) as jobs,
+      clock_timestamp() + make_interval(secs =>
+        sum(coalesce(open.jobs, 0)) over (order by r.ends_at <= now(), r.starts_at, r.event_id) / indexing.current_rate()) as done_at
+    from indexing.event_runs r
+    left join open using (event_id)
+    where r.state = 'in_progress'
+  )
+  select jsonb_build_object(
+    'tps', s.index_faces_tps,
+    'rate', indexing.current_rate(),
+    'events', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'event_id', event_id, 'starts_at', starts_at, 'open', jobs, 'done_at', done_at, 'late', not over and done_at > starts_at
+      ) order by over, starts_at, event_id), '[]')
+      from in_order
+    )
+  )
+  from indexing.settings s
+$$;
+
+-- Events of the app that are not claimed, the soonest first: of the given ones, or of all that wait for it and start within
+-- a day or should have started within the last one.
+-- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "attendees" (who consent)}, …].
+create or replace function public.indexing_unclaimed(events uuid[] default null) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(unclaimed) order by unclaimed.starts_at, unclaimed.event_id), '[]')
+  from (
+    select
+      e.event_id, left(e.name, 200) as name, e.status, e.starts_at, e.active,
+      (select count(*) from indexing.app_consents() c where c.event_id = e.event_id) as attendees
+    from indexing.app_events() e
+    where not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.state = 'in_progress')
+      and case when events is null
+        then e.status = 'pending' and not e.closed
+          and e.starts_at between case when e.active then now() - interval '1 day' else now() end and now() + interval '1 day'
+        else e.event_id = any (events) and not exists (select from indexing.event_runs r where r.event_id = e.event_id) end
+  ) unclaimed
+$$;
+
+-- Messages from the dead-letter queue that we could not read, the latest first, a page at a time.
+--   before_at, before_id  of the last one of the page before; nulls at the start
+-- Returns {"total": how many are kept, "letters": [{"message_id", "received_at", "problem", "body", "attributes"}, …]}.
+create or replace function public.indexing_dead_letters(
+  before_at timestamptz default null, before_id text default null, page integer default 50
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object(
+    'total', (select count(*) from indexing.dead_letters),
+    'letters', coalesce(jsonb_agg(to_jsonb(letter) order by letter.received_at desc, letter.message_id desc), '[]')
+  )
+  from (
+    select d.message_id, d.received_at, d.problem, d.body, d.attributes
+    from indexing.dead_letters d
+    where before_at is null or (d.received_at, d.message_id) < (before_at, before_id)
+    order by d.received_at desc, d.message_id desc
+    limit page
+  ) letter
+$$;
+
+-- What alarms are made of, as the ledger has it now. Ages in seconds, 0 where nothing waits.
+--   failed_jobs         of events that are not over
+--   failed_events       that are not over
+--   collections_failing whose last attempt failed
+--   overdue_events      due by the window, active, and not claimed
+--   erasure_age         of the oldest erasure that is not done
+--   change_age          of the oldest change that is not processed
+--   full_changes        1 when changes are no longer noted: see changes_are_full
+create or replace function public.indexing_health(window_minutes double precision) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object(
+    'failed_jobs', (
+      select count(*) from indexing.face_jobs j join indexing.event_runs r using (event_id)
+      where j.state = 'failed' and r.ends_at > now()
+    ),
+    'failed_events', (select count(*) from indexing.event_runs r where r.state = 'failed' and r.ends_at > now()),
+    'collections_failing', (
+      select count(*) from indexing.event_runs r where r.collection in ('missing', 'closing') and r.collection_attempts > 0
+    ),
+    'overdue_events', (
+      select count(*) from indexing.app_events() e
+      where e.active and not e.closed and e.status = 'pending' and e.ends_at > now() - interval '24 hours'
+        and e.starts_at <= now() + make_interval(secs => window_minutes * 60)
+    ),
+    'erasure_age', (
+      select coalesce(extract(epoch from clock_timestamp() - min(j.queued_at)), 0) from indexing.face_jobs j
+      where j.priority = 0 and j.ended_at is null
+    ),
+    'change_age', (
+      select coalesce(extract(epoch from clock_timestamp() - min(c.noted_at)), 0) from (
+        (select o.noted_at from indexing.changes o where o.erases order by o.source, o.id limit 1)
+        union all
+        (select o.noted_at from indexing.changes o order by o.id limit 1)
+      ) c
+    ),
+    'full_changes', indexing.changes_are_full()::integer
+  )
+$$;

@@ -1,0 +1,110 @@
+/**
+ * Writes the functions of supabase/source/ into a migration: `npm run migration -- <name>`.
+ *
+ * The newest migration of functions is written anew as long as it is not released. After that, a new file gets the sources
+ * that have changed since, whole. `npm run migration -- --release` notes the checksums of all files: from then on they are
+ * never edited, which a test proves.
+ */
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** Later files use functions of earlier ones; `rights` comes last, over all of them. */
+export const SOURCES = [
+  'app',
+  'notes',
+  'jobs',
+  'pace',
+  'settle',
+  'claim',
+  'collections',
+  'outbox',
+  'lease',
+  'complete',
+  'dead-letters',
+  'rescue',
+  'changes',
+  'reconcile',
+  'replay',
+  'report',
+  'rights',
+] as const
+
+const MIGRATIONS = new URL('migrations/', import.meta.url)
+const SOURCE = new URL('source/', import.meta.url)
+const RELEASED = new URL('released.json', import.meta.url)
+const MARK = /^-- ── (\S+)\.sql (\w{16})$/gm
+
+const read = (name: string, base: URL): string => readFileSync(new URL(name, base), 'utf8')
+
+export const checksum = (text: string): string =>
+  createHash('sha256').update(text).digest('hex').slice(0, 16)
+
+/** The files of supabase/migrations in their order. */
+export const migrationFiles = (): string[] =>
+  readdirSync(MIGRATIONS)
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+
+/** The checksums of released files, by name. */
+export const releasedFiles = (): Record<string, string> => JSON.parse(read('released.json', new URL('.', RELEASED)))
+
+/** The checksum of each source as the given migrations have it last. */
+function writtenSources(files: string[]): Map<string, string> {
+  const marks = files.flatMap((file) => [...read(file, MIGRATIONS).matchAll(MARK)])
+  return new Map(marks.map(([, source = '', sum = '']) => [source, sum]))
+}
+
+/** Sources that are not, or not as they are now, in the given migrations. */
+export const changedSources = (files: string[]): string[] => {
+  const written = writtenSources(files)
+  return SOURCES.filter((name) => written.get(name) !== checksum(read(`${name}.sql`, SOURCE)))
+}
+
+const isOfFunctions = (file: string): boolean => writtenSources([file]).size > 0
+
+function migrationOf(sources: string[], heading: string): string {
+  // Supabase grants new functions of schema public to everybody, so the rights are given anew each time.
+  const names = SOURCES.filter((name) => sources.includes(name) || name === 'rights')
+  const parts = names.map((name) => {
+    const text = read(`${name}.sql`, SOURCE)
+    return `-- ── ${name}.sql ${checksum(text)}\n\n${text}`
+  })
+  return `${heading}\n-- Written by "npm run migration" from supabase/source. Edit there.\n\n${parts.join('\n')}`
+}
+
+/** Everything before the generated part: the steps that were written by hand. */
+const handwritten = (file: string): string => read(file, MIGRATIONS).split('\n-- Written by "npm run migration"')[0] ?? ''
+
+function write(name: string | undefined): string {
+  const files = migrationFiles()
+  const released = releasedFiles()
+  const newest = files.filter(isOfFunctions).at(-1)
+  const unreleased = newest !== undefined && !(newest in released) ? newest : undefined
+  const before = files.filter((file) => file !== unreleased)
+  const sources = changedSources(before)
+  if (sources.length === 0) return 'No source has changed: nothing to write.'
+  if (unreleased === undefined && !name)
+    throw new Error('Give the new migration a name: npm run migration -- what_it_changes')
+  const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14)
+  const file = unreleased ?? `${stamp}_event_indexer_${name}.sql`
+  const heading = unreleased ? handwritten(unreleased) : `-- ${name?.replaceAll('_', ' ')}: steps by hand go here.`
+  writeFileSync(new URL(file, MIGRATIONS), migrationOf(sources, heading))
+  return `${file}: ${sources.join(', ')}`
+}
+
+function release(): string {
+  const entries = migrationFiles().map((file) => [file, checksum(read(file, MIGRATIONS))])
+  writeFileSync(RELEASED, `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`)
+  return `${entries.length} migrations are released: they are not edited any more.`
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [argument] = process.argv.slice(2)
+  try {
+    console.log(argument === '--release' ? release() : write(argument))
+  } catch (error) {
+    console.error((error as Error).message)
+    process.exitCode = 1
+  }
+}
