@@ -6,17 +6,19 @@
 create or replace function public.indexing_process_changes(erasing boolean, page integer default 5000) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
-  left_over integer := page;
+  consents record;
+  events record;
+  photos record;
 begin
   perform indexing.lock_ledger();
-  left_over := left_over - indexing.process_consents(erasing, left_over);
-  left_over := left_over - indexing.process_events(erasing, left_over);
-  left_over := left_over - indexing.process_photos(erasing, left_over);
+  consents := indexing.process_consents(erasing, page);
+  events := indexing.process_events(erasing, page - consents.used);
+  photos := indexing.process_photos(erasing, page - consents.used - events.used);
   if erasing then
     perform indexing.process_everything();
   end if;
   return jsonb_build_object(
-    'jobs', page - left_over,
+    'jobs', consents.jobs + events.jobs + photos.jobs,
     'more', exists (select from indexing.changes c where c.erases = erasing)
   );
 end
@@ -31,14 +33,18 @@ language sql set search_path = '' as $$
     and (r.changed_at is null or r.changed_at < clock_timestamp() - interval '5 seconds' or r.reconcile_due > clock_timestamp() + interval '1 minute')
 $$;
 
--- Consents given and taken back: one job each. Returns how many changes it took.
-create or replace function indexing.process_consents(erasing boolean, page integer) returns integer
+-- Consents given and taken back: one job each. Returns how much of the page was used, and how many jobs were queued; the other
+-- two, below, likewise.
+create or replace function indexing.process_consents(erasing boolean, page integer, out used integer, out jobs integer)
 language plpgsql set search_path = '' as $$
 declare
   taken bigint[];
   events uuid[];
   users uuid[];
+  written integer;
 begin
+  used := 0;
+  jobs := 0;
   select array_agg(c.id), array_agg(c.event_id) filter (where r.event_id is not null),
     array_agg(c.user_id) filter (where r.event_id is not null)
   into taken, events, users
@@ -48,10 +54,10 @@ begin
   ) c
   left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready');
   if taken is null then
-    return 0;
+    return;
   end if;
 
-  perform indexing.queue_jobs(array_agg(j.event_id), array_agg(j.user_id), erases => erasing, listing => erasing)
+  select indexing.queue_jobs(array_agg(j.event_id), array_agg(j.user_id), erases => erasing, listing => erasing) into jobs
   from (select distinct * from unnest(events, users) as u(event_id, user_id)) changed
   join indexing.face_jobs j using (event_id, user_id);
   insert into indexing.face_jobs (event_id, user_id, priority, urgent, starts_at, needs_listing)
@@ -60,15 +66,17 @@ begin
   join indexing.event_runs r using (event_id)
   order by r.event_id, changed.user_id
   on conflict (event_id, user_id) do nothing;
+  get diagnostics written = row_count;
   perform indexing.touch_runs(events);
   delete from indexing.changes c where c.id = any (taken);
-  return cardinality(taken);
+  used := cardinality(taken);
+  jobs := jobs + written;
 end
 $$;
 
 -- Changed profiles, and objects that changed in the bucket: a job for each event of the user, or of the users who have that
--- photo. A change of more jobs than the page holds is resumed by the next call. Returns how much of the page it used.
-create or replace function indexing.process_photos(erasing boolean, page integer) returns integer
+-- photo. A change of more jobs than the page holds is resumed by the next call.
+create or replace function indexing.process_photos(erasing boolean, page integer, out used integer, out jobs integer)
 language plpgsql set search_path = '' as $$
 declare
   taken constant bigint[] := array(
@@ -102,27 +110,28 @@ begin
     order by c.id, j.event_id, j.user_id limit page
   ) x;
 
-  perform indexing.queue_jobs(events, users, erases => erasing, listing => erasing, photo => true);
+  jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing, photo => true);
   perform indexing.touch_runs(events);
   if cardinality(ids) = page then
     resumed := ids[page];
     update indexing.changes c set resume_event = events[page], resume_user = users[page] where c.id = resumed;
   end if;
   delete from indexing.changes c where c.id = any (taken) and (resumed is null or c.id < resumed);
-  return greatest(cardinality(taken), coalesce(cardinality(ids), 0));
+  used := greatest(cardinality(taken), coalesce(cardinality(ids), 0));
 end
 $$;
 
--- Changed events. Returns how much of the page it used.
-create or replace function indexing.process_events(erasing boolean, page integer) returns integer
+-- Changed events.
+create or replace function indexing.process_events(erasing boolean, page integer, out used integer, out jobs integer)
 language plpgsql set search_path = '' as $$
 declare
   change record;
   app record;
-  used integer := 0;
   finished boolean;
-  jobs integer;
+  changed integer; -- jobs, of this event
 begin
+  used := 0;
+  jobs := 0;
   for change in
     select c.event_id, array_agg(c.id) as ids from (
       select o.id, o.event_id from indexing.changes o
@@ -131,29 +140,29 @@ begin
   loop
     exit when used >= page;
     finished := true;
-    jobs := 0;
+    changed := 0;
     if exists (select from indexing.event_runs r where r.event_id = change.event_id) then
       select * into app from indexing.app_events() e where e.event_id = change.event_id;
       if not found then
-        jobs := indexing.close_run(change.event_id, 'event_deleted', interval '0', page - used);
+        changed := indexing.close_run(change.event_id, 'event_deleted', interval '0', page - used);
       elsif app.closed then
         -- The app deletes the collection itself; ours, later, is for what a worker may have put there meanwhile.
-        jobs := indexing.close_run(change.event_id, 'event_closed', interval '2 minutes', page - used);
+        changed := indexing.close_run(change.event_id, 'event_closed', interval '2 minutes', page - used);
       elsif not exists (
         select from indexing.event_runs r where r.event_id = change.event_id and r.collection in ('missing', 'ready')
       ) then
         finished := indexing.reopen_event(change.event_id);
       else
-        jobs := indexing.follow_event(change.event_id, app.starts_at, app.ends_at, app.active, page - used);
+        changed := indexing.follow_event(change.event_id, app.starts_at, app.ends_at, app.active, page - used);
       end if;
-      finished := finished and jobs < page - used;
+      finished := finished and changed < page - used;
     end if;
     if finished then
       delete from indexing.changes c where c.id = any (change.ids);
     end if;
-    used := used + greatest(jobs, 1);
+    used := least(page, used + greatest(changed, 1));
+    jobs := jobs + changed;
   end loop;
-  return least(used, page);
 end
 $$;
 
