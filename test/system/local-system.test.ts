@@ -2,10 +2,10 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { startLocalSystem } from '../local/system.ts'
-import { answers, startChild } from './support/child.ts'
-import { postgres } from './support/database.ts'
-import { freshSystem } from './support/system.ts'
+import { startLocalSystem } from '../../local/system.ts'
+import { answers, startChild } from '../support/child.ts'
+import { postgres } from '../support/database.ts'
+import { freshSystem } from '../support/system.ts'
 
 const IN_TEN_MINUTES = () => new Date(Date.now() + 600_000)
 
