@@ -1,11 +1,34 @@
 import { once } from 'node:events'
+import { chmod, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { CreateCollectionCommand, RekognitionClient } from '@aws-sdk/client-rekognition'
+import { ReceiveMessageCommand } from '@aws-sdk/client-sqs'
 import pg from 'pg'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, inject, onTestFinished, test, vi } from 'vitest'
+import { openHome } from '../../local/home.ts'
+import { startKeptPostgres } from '../../local/postgres.ts'
 import { startLocalSystem } from '../../local/system.ts'
-import { answers, startChild } from '../support/child.ts'
+import { answers, startChild, temporaryDirectory } from '../support/child.ts'
 import { postgres } from '../support/database.ts'
 import { freshSystem } from '../support/system.ts'
+
+async function rowsOf(url: string, sql: string): Promise<unknown[]> {
+  const client = new pg.Client(url)
+  await client.connect()
+  try {
+    return (await client.query(sql)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+/** A directory that Postgres can enter also when it runs as nobody, for root. */
+async function openableDirectory(): Promise<string> {
+  const directory = await temporaryDirectory()
+  await chmod(directory, 0o755)
+  return directory
+}
 
 const IN_TEN_MINUTES = () => new Date(Date.now() + 600_000)
 
@@ -44,10 +67,7 @@ test('the functions see this system and nothing beyond it', async () => {
 
 test('what the app does reaches its tables: consents, photos, accounts', async () => {
   const { app, database, aws } = await freshSystem()
-  const client = new pg.Client(database.url)
-  await client.connect()
-  onTestFinished(() => client.end())
-  const rows = async (sql: string) => (await client.query(sql)).rows
+  const rows = (sql: string) => rowsOf(database.url, sql)
 
   const event = await app.createEvent({ name: 'Party', startsAt: null })
   const [user = ''] = await app.addAttendees(event, [
@@ -69,6 +89,99 @@ test('what the app does reaches its tables: consents, photos, accounts', async (
 
   await app.deleteAccount(user)
   expect(await rows('select user_id from profiles union all select user_id from event_consents')).toEqual([])
+})
+
+test('a photo is replaced under its key, with a gap in which there is no object', async () => {
+  const { app, aws, database } = await freshSystem()
+  const event = await app.createEvent({ name: 'Party', startsAt: null })
+  const [user = ''] = await app.addAttendees(event, [{ name: 'One', photo: 'the first face' }])
+  const url = `${aws.endpoint}/profile-photos/profiles/${user}-onboarding`
+  expect(await (await fetch(url)).text()).toBe('the first face')
+
+  const replacing = app.replacePhoto(user, 'the second face', { gapMs: 300 })
+  await vi.waitFor(async () => expect((await fetch(url)).status).toBe(404))
+  const key = await replacing
+  expect(await (await fetch(url)).text()).toBe('the second face')
+  expect(await rowsOf(database.url, 'select photo_path from profiles')).toEqual([{ photo_path: key }])
+})
+
+test('the clean-up of the app deletes the collection and says so in the event', async () => {
+  const { app, rekognition, environment, aws, database } = await freshSystem()
+  const event = await app.createEvent({ name: 'Party', startsAt: null })
+  const client = new RekognitionClient({
+    endpoint: environment.AWS_ENDPOINT_URL_REKOGNITION ?? '',
+    region: aws.region,
+    credentials: aws.credentials,
+  })
+  onTestFinished(() => client.destroy())
+  const CollectionId = `memento_event_${event}`
+  await client.send(new CreateCollectionCommand({ CollectionId }))
+  await app.closeEvent(event)
+  expect(rekognition.collection(CollectionId)).toBeUndefined()
+  expect(await rowsOf(database.url, 'select cleanup_status from events')).toEqual([
+    { cleanup_status: 'completed' },
+  ])
+})
+
+test("the bucket's events reach PhotoEventsQueue, where the deployment has it", async () => {
+  const { app, aws } = await freshSystem({
+    change: (deployment) => {
+      deployment.functions = deployment.functions.filter(({ name }) => name !== 'photos') // nobody else receives
+      if (!deployment.queues.some(({ logicalId }) => logicalId === 'PhotoEventsQueue'))
+        deployment.queues.push({
+          logicalId: 'PhotoEventsQueue',
+          name: 'photo-events',
+          arn: '',
+          attributes: {},
+        })
+    },
+  })
+  const event = await app.createEvent({ name: 'Party', startsAt: null })
+  const [user] = await app.addAttendees(event, [{ name: 'One', photo: 'the face of one' }])
+  const { Messages = [] } = await aws.sqs.send(
+    new ReceiveMessageCommand({ QueueUrl: aws.queueUrls.get('PhotoEventsQueue'), WaitTimeSeconds: 5 }),
+  )
+  expect(Messages.map(({ Body = '' }) => JSON.parse(Body).detail.object.key)).toEqual([
+    `profiles/${user}-onboarding`,
+  ])
+})
+
+test('a kept system comes back with its data, photos, keys and passwords', async () => {
+  const home = await openHome(await openableDirectory())
+  const start = () => startLocalSystem({ engine: 'synthetic', home, bundle: inject('bundle') })
+  const first = await start()
+  const event = await first.app.createEvent({ name: 'Party', startsAt: null })
+  const [user = ''] = await first.app.addAttendees(event, [{ name: 'One', photo: 'the face of one' }])
+  await first.close()
+
+  const second = await start()
+  onTestFinished(second.close)
+  expect(second.gateway.serviceRoleKey).toBe(first.gateway.serviceRoleKey)
+  expect(new URL(second.database.url).password).toBe(new URL(first.database.url).password)
+  expect(await rowsOf(second.database.url, 'select full_name from profiles')).toEqual([{ full_name: 'One' }])
+  const photo = await fetch(`${second.aws.endpoint}/profile-photos/profiles/${user}-onboarding`)
+  expect(await photo.text()).toBe('the face of one')
+})
+
+test('a kept database refuses a migration that was edited after it had been applied', async () => {
+  const home = await openHome(await openableDirectory())
+  const options = { home, port: 0 }
+  await (await startKeptPostgres(options)).close()
+  const applied = await home.migrations.read()
+  const [name = ''] = Object.keys(applied)
+  await home.migrations.write({ ...applied, [name]: 'another text' })
+  await expect(startKeptPostgres(options)).rejects.toThrow(
+    `${name} was edited since it was applied to the kept database`,
+  )
+})
+
+test('a first start that was interrupted is made anew', async () => {
+  const home = await openHome(await openableDirectory())
+  await mkdir(home.postgres)
+  await writeFile(join(home.postgres, 'PG_VERSION'), 'half of it')
+  const { database, close } = await startKeptPostgres({ home, port: 0 })
+  onTestFinished(close)
+  expect(await rowsOf(database.url, 'select count(*)::int as events from events')).toEqual([{ events: 0 }])
 })
 
 test('a part that does not start is named with the reason, and the others are closed', async () => {
