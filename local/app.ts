@@ -29,6 +29,8 @@ export interface NewAttendee {
   name: string
   /** The photo to upload: the bytes of a JPEG or PNG, or whatever somebody uploads instead. */
   photo?: Uint8Array | string
+  /** The profile names the photo's key, but the upload has not arrived. */
+  photoIsMissing?: boolean
   /** What the profile says where no photo is uploaded: a key of the bucket, or a URL as old profiles have it. */
   photoPath?: string
   /** Whether they let the event recognise them; they do unless told otherwise. */
@@ -99,9 +101,9 @@ export class App {
 
   /** Brings attendees to an event, any number at once: accounts, profiles, photos, consents. Returns their user ids. */
   async addAttendees(eventId: string, attendees: NewAttendee[]): Promise<string[]> {
-    const rows = attendees.map(({ name, photo, photoPath = null, consents = true }) => {
+    const rows = attendees.map(({ name, photo, photoIsMissing, photoPath = null, consents = true }) => {
       const user_id = randomUUID() as string
-      const photo_path = photo === undefined ? photoPath : photoKey(user_id)
+      const photo_path = photo !== undefined || photoIsMissing ? photoKey(user_id) : photoPath
       return { user_id, full_name: name, photo, photo_path, consents }
     })
     const waiting = [...rows]
