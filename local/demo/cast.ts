@@ -48,7 +48,7 @@ export const portraitOf = ({ crop }: SeenFace): Promise<Buffer> =>
   sharp(crop)
     .flop()
     .rotate(5, { background: '#8a8f98' })
-    .modulate({ brightness: 0.85, saturation: 0.8 })
+    .modulate({ brightness: 0.9, saturation: 0.8 })
     .blur(0.7)
     .resize({ width: 300 })
     .jpeg({ quality: 75 })

@@ -336,7 +336,9 @@ class Demonstration {
       const { match } = await this.#recognise(who.face)
       rows.push([
         `${who.name} ${what}`,
-        milliseconds === undefined ? bad('not within 30 s') : `${(milliseconds / 1000).toFixed(1)} s`,
+        milliseconds === undefined
+          ? bad(`not within 30 s: ${await this.#stateOf(idOf(who.name))}`)
+          : `${(milliseconds / 1000).toFixed(1)} s`,
         match ? `recognised as ${this.#withScore(match)}` : 'unknown',
       ])
     }
@@ -344,6 +346,11 @@ class Demonstration {
     for (const { photo, faces } of seen)
       if (steps.some(({ who }) => who.photo === photo.name)) await this.#searchAll(photo, faces, 'afterwards')
     return allFollowed
+  }
+
+  async #stateOf(userId: string): Promise<string> {
+    const job = (await this.#jobs()).find(({ user_id }) => user_id === userId)
+    return job ? [job.state, job.reason].filter(Boolean).join(', ') : 'no job'
   }
 
   /** Ids of the faces of an attendee in the collection. */

@@ -73,6 +73,7 @@ async function readPortrait(path: string, file: string): Promise<Photo> {
   const found = await look(path)
   if ('problem' in found) return found
   const { kind, size } = found
+  if (kind === NO_PHOTO) return { problem: `is ${kind}` }
   if (kind !== 'JPEG' && kind !== 'PNG')
     return { problem: `is ${kind}; Rekognition takes JPEG and PNG. Export it as a JPEG` }
   if (size > LARGEST_OBJECT) return { problem: `has ${megabytes(size)}; Rekognition reads up to 15 MB` }
@@ -84,7 +85,7 @@ async function readPortrait(path: string, file: string): Promise<Photo> {
     await sharp(bytes, { failOn: 'truncated' }).resize(32).raw().toBuffer() // reads all of it
     return { bytes }
   } catch (error) {
-    return { problem: `is damaged: ${reasonOf(error)}` }
+    return { problem: `is cut off or damaged (${reasonOf(error)})` }
   }
 }
 
@@ -102,7 +103,7 @@ async function readSearchPhoto(path: string): Promise<Photo> {
     return { bytes: await photo.autoOrient().resize(smaller).jpeg({ quality: 90 }).toBuffer() }
   } catch (error) {
     if (kind === 'HEIC') return { problem: 'is HEIC, which cannot be read here. Export it as a JPEG' }
-    return { problem: `is damaged: ${reasonOf(error)}` }
+    return { problem: `is cut off or damaged (${reasonOf(error)})` }
   }
 }
 
