@@ -1,5 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  DeleteCollectionCommand,
+  type RekognitionClient,
+  ResourceNotFoundException,
+} from '@aws-sdk/client-rekognition'
+import { DeleteObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import pg from 'pg'
 
 export interface AppOptions {
@@ -7,6 +13,9 @@ export interface AppOptions {
   databaseUrl: string
   s3: S3Client
   photoBucket: string
+  /** For the clean-up after an event, where the app deletes the collection by itself. */
+  rekognition: RekognitionClient
+  collectionPrefix: string
 }
 
 export interface NewEvent {
@@ -20,6 +29,8 @@ export interface NewAttendee {
   name: string
   /** The photo to upload: the bytes of a JPEG or PNG, or whatever somebody uploads instead. */
   photo?: Uint8Array | string
+  /** The profile names the photo's key, but the upload has not arrived. */
+  photoIsMissing?: boolean
   /** What the profile says where no photo is uploaded: a key of the bucket, or a URL as old profiles have it. */
   photoPath?: string
   /** Whether they let the event recognise them; they do unless told otherwise. */
@@ -36,12 +47,16 @@ export class App {
   readonly #pool: pg.Pool
   readonly #s3: S3Client
   readonly #bucket: string
+  readonly #rekognition: RekognitionClient
+  readonly #collectionPrefix: string
 
-  constructor({ databaseUrl, s3, photoBucket }: AppOptions) {
+  constructor({ databaseUrl, s3, photoBucket, rekognition, collectionPrefix }: AppOptions) {
     this.#pool = new pg.Pool({ connectionString: databaseUrl, max: 10 })
     this.#pool.on('error', () => {}) // an idle connection broke; the next query makes a new one, or says why not
     this.#s3 = s3
     this.#bucket = photoBucket
+    this.#rekognition = rekognition
+    this.#collectionPrefix = collectionPrefix
   }
 
   /** Returns its event_id. */
@@ -86,9 +101,9 @@ export class App {
 
   /** Brings attendees to an event, any number at once: accounts, profiles, photos, consents. Returns their user ids. */
   async addAttendees(eventId: string, attendees: NewAttendee[]): Promise<string[]> {
-    const rows = attendees.map(({ name, photo, photoPath = null, consents = true }) => {
+    const rows = attendees.map(({ name, photo, photoIsMissing, photoPath = null, consents = true }) => {
       const user_id = randomUUID() as string
-      const photo_path = photo === undefined ? photoPath : newPhotoKey(user_id)
+      const photo_path = photo !== undefined || photoIsMissing ? photoKey(user_id) : photoPath
       return { user_id, full_name: name, photo, photo_path, consents }
     })
     const waiting = [...rows]
@@ -126,9 +141,24 @@ export class App {
     )
   }
 
-  /** An attendee uploads another photo. Returns its key. */
+  /**
+   * An attendee replaces their photo: the old object is deleted, the new one is put under the same key, and the profile
+   * is told that very key once more. Between the first and the second step the object does not exist.
+   * @param gapMs how long the upload takes
+   * @returns the key
+   */
+  async replacePhoto(userId: string, photo: Uint8Array | string, { gapMs = 0 } = {}): Promise<string> {
+    const key = photoKey(userId)
+    await this.#s3.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: key }))
+    await sleep(gapMs)
+    await this.#upload(key, photo)
+    await this.setPhotoPath(userId, key)
+    return key
+  }
+
+  /** The same in an app that gives each upload a key of its own. Returns the new key. */
   async changePhoto(userId: string, photo: Uint8Array | string): Promise<string> {
-    const key = newPhotoKey(userId)
+    const key = `${photoKey(userId)}-${randomUUID()}`
     await this.#upload(key, photo)
     await this.setPhotoPath(userId, key)
     return key
@@ -136,6 +166,18 @@ export class App {
 
   async setPhotoPath(userId: string, path: string | null): Promise<void> {
     await this.#as(userId, 'update public.profiles set photo_path = $2 where user_id = $1', [userId, path])
+  }
+
+  /** The clean-up after an event, as a job of the app does it: deletes the collection, and tells the event before and after. */
+  async closeEvent(eventId: string): Promise<void> {
+    await this.updateEvent(eventId, { cleanup_status: 'in_progress' })
+    try {
+      const CollectionId = `${this.#collectionPrefix}${eventId}`
+      await this.#rekognition.send(new DeleteCollectionCommand({ CollectionId }))
+    } catch (error) {
+      if (!(error instanceof ResourceNotFoundException)) throw error // there never was one
+    }
+    await this.updateEvent(eventId, { cleanup_status: 'completed' })
   }
 
   /** An attendee deletes their account; profile and consents go with it. */
@@ -172,7 +214,8 @@ export class App {
   }
 }
 
-const newPhotoKey = (userId: string) => `${userId}/${randomUUID()}`
+/** Made from the user's id alone, without an extension: a new photo takes the place of the old one. */
+export const photoKey = (userId: string) => `profiles/${userId}-onboarding`
 
 function first<T>(rows: T[]): T {
   const [row] = rows

@@ -1,58 +1,125 @@
-import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import { heading, say } from './demo/show.ts'
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { Command, Option } from 'commander'
+import { fill } from './demo/demonstration.ts'
+import { bad, faint, good, heading, say, sayStopping } from './demo/show.ts'
+import { type Feed, type Happening, startFeed } from './feed.ts'
+import { openHome, reachableHome, removeHome } from './home.ts'
+import { claimClone, releaseClone, removeRunning, runningOf, STATE_FOLDER, writeRunning } from './running.ts'
 import { closeOnSignals } from './shutdown.ts'
-import { startLocalSystem } from './system.ts'
+import { type LocalSystem, startLocalSystem } from './system.ts'
 
-const STATE = new URL('../.local/', import.meta.url)
-const RUNNING = new URL('running.json', STATE)
-const LOG = new URL('functions.log', STATE)
+/** Those of Supabase's own local stack and of LocalStack, where they are free. */
+const PORTS = { gateway: 54321, postgres: 54322, nudge: 54329, aws: 4566, rekognition: 4567 }
+const LOG = join(STATE_FOLDER, 'functions.log')
+const HOME = join(STATE_FOLDER, 'data')
 
-mkdirSync(STATE, { recursive: true })
-writeFileSync(LOG, '')
+const options = new Command('npm run dev --')
+  .description('Runs the system on this machine until Ctrl-C. Its data is kept in .local/data.')
+  .addOption(
+    new Option('--engine <engine>', 'synthetic: without the model, the bytes of a photo are the face')
+      .choices(['faces', 'synthetic'])
+      .default('faces'),
+  )
+  .option('--reset', 'begin with an empty database and bucket')
+  .option('--demo', 'bring the people of the demonstration to an event that starts in ten minutes')
+  .parse()
+  .opts<{ engine: 'faces' | 'synthetic'; reset?: boolean; demo?: boolean }>()
 
-heading('Starting the system on this machine')
-const starting = startLocalSystem({
-  engine: 'faces',
-  tps: 2, // what the face engine does on two cores
-  schedules: true,
-  onLog: (name, line) => appendFileSync(LOG, `${name} ${line}\n`),
-})
-closeOnSignals(async () => {
-  rmSync(RUNNING, { force: true })
-  await (await starting).close()
-})
-const system = await starting
-// For the operator's commands, which find the running system by this.
-const environment = {
-  ...system.environment,
-  DEAD_LETTER_QUEUE_URL: system.aws.queueUrls.get('DeadLetterQueue'),
+const here = (path: string) => relative('', path)
+
+/** A line of a function that somebody in front of a terminal should see; undefined for all others. */
+function warningIn(line: string): string | undefined {
+  if (!/"level":"(WARN|ERROR|CRITICAL)"/.test(line)) return line.includes('Error') ? line : undefined
+  try {
+    const { level, message, error } = JSON.parse(line) as Record<string, unknown>
+    const why = typeof error === 'object' && error ? (error as { message?: unknown }).message : error
+    return `${String(level).toLowerCase()}: ${message}${why ? ` (${String(why).slice(0, 200)})` : ''}`
+  } catch {
+    return line
+  }
 }
-writeFileSync(RUNNING, JSON.stringify({ pid: process.pid, environment }, null, 2), { mode: 0o600 })
 
-const { database, gateway, aws, rekognition } = system
-heading('It runs until Ctrl-C. The scheduler comes every minute, and whenever the app changes something')
-say(`Postgres      ${database.url}`)
-say(`Supabase API  ${gateway.url}`)
-say(`  service_role  ${gateway.serviceRoleKey}`)
-say(`  anon          ${gateway.anonKey}`)
-say(
-  `SQS and S3    ${aws.endpoint}, any credentials; photos go to the bucket ${system.environment.S3_BUCKET_NAME}`,
-)
-say(`Rekognition   ${rekognition.endpoint}`)
-say(`Log           ${fileURLToPath(LOG)}`)
+function onLog(name: string, line: string): void {
+  if (line.includes('No application metrics to publish')) return
+  appendFileSync(LOG, `${name} ${line}\n`)
+  const warning = warningIn(line)
+  if (warning) happens(name, bad(warning.slice(0, 300)), '')
+}
 
-heading('An event of your own')
-say(`psql '${database.url}'`)
-say(
-  "  insert into events (name, starts_at) values ('Opening night', now() + interval '10 minutes') returning event_id;",
-)
-say("  insert into auth.users (email) values ('guest@example.org') returning id;")
-say("  insert into profiles (user_id, full_name, photo_path) values ('…id…', 'A guest', 'photos/guest.jpg');")
-say(
-  "  insert into event_consents (event_id, user_id, allow_recognition) values ('…event_id…', '…id…', true);",
-)
-say(
-  `upload the photo: curl -T guest.jpg ${aws.endpoint}/${system.environment.S3_BUCKET_NAME}/photos/guest.jpg`,
-)
-say('follow it: npx event-indexer status --watch')
+function happens(about: string, what: string, who: string): void {
+  say(`${faint(new Date().toTimeString().slice(0, 8))}  ${about}  ${what}  ${who}`.trimEnd())
+}
+
+const paint = ({ what }: Happening) =>
+  /^(indexed|completed)$/.test(what) ? good(what) : what === 'failed' ? bad(what) : what
+
+async function run(): Promise<void> {
+  const folder = await reachableHome(HOME)
+  if (options.reset) await removeHome(folder)
+  const home = await openHome(folder)
+  mkdirSync(STATE_FOLDER, { recursive: true })
+  writeFileSync(LOG, '')
+
+  heading('Starting the system on this machine')
+  starting = startLocalSystem({
+    engine: options.engine,
+    tps: options.engine === 'faces' ? 2 : 100, // what the face engine does on two cores
+    schedules: true,
+    home,
+    ports: PORTS,
+    onLog,
+  })
+  const system = await starting
+  await writeRunning(runningOf(system, options.engine))
+  feed = await startFeed(system.database.url, (happening) =>
+    happens(happening.event, paint(happening), happening.about),
+  )
+
+  const { database, gateway, aws, rekognition } = system
+  say(`Postgres      ${database.url}`)
+  say(`Supabase API  ${gateway.url}   service_role ${gateway.serviceRoleKey.slice(0, 12)}…`)
+  say(`SQS and S3    ${aws.endpoint}   any credentials; bucket ${system.environment.S3_BUCKET_NAME}`)
+  say(`Rekognition   ${rekognition.endpoint}`)
+  say(`Scheduler     ${system.nudgeUrl}`)
+  say(`all of it, with the keys, for scripts: ${here(join(STATE_FOLDER, 'running.json'))}`)
+  say(`what the functions log: ${here(LOG)}`)
+  say(`the data is kept in ${here(folder)}, until npm run dev -- --reset`)
+
+  heading('In another terminal')
+  say('npx event-indexer local event "Opening night" --in 10m')
+  say('npx event-indexer local add "Ada" ada.jpg')
+  say('npx event-indexer local find group.jpg')
+  say('npx event-indexer status --watch')
+
+  heading('What happens (Ctrl-C stops)')
+  if (options.demo)
+    say(`${await fill(system)} people of the demonstration come to “Opening night” in ten minutes`)
+}
+
+let starting: Promise<LocalSystem> | undefined
+let feed: Feed | undefined
+
+const other = await claimClone()
+if (other !== undefined) {
+  console.error(
+    `npm run dev is running in this clone already: process ${other}. Stop it there with Ctrl-C.\n` +
+      `If process ${other} is something else, delete ${here(join(STATE_FOLDER, 'dev.pid'))}.`,
+  )
+  process.exit(1)
+}
+const close = async () => {
+  await removeRunning()
+  await feed?.close()
+  await (await starting?.catch(() => undefined))?.close()
+  await releaseClone()
+}
+const shutdown = closeOnSignals(close, sayStopping)
+try {
+  await run()
+} catch (error) {
+  if (shutdown.begun()) await new Promise(() => {}) // it failed because it was stopped, which ends the process
+  console.error(`\n${bad((error as Error).message)}`)
+  await close()
+  process.exit(1)
+}

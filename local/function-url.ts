@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { LambdaFunctionURLEvent, LambdaFunctionURLResult } from 'aws-lambda'
+import { portOrFree } from './ports.ts'
 
 export interface FunctionUrl {
   /** Like `http://127.0.0.1:41234/`. */
@@ -10,8 +11,14 @@ export interface FunctionUrl {
   close: () => Promise<void>
 }
 
-/** Serves a function over HTTP as Lambda's function URLs do (payload format 2.0, no authorizer). */
-export async function startFunctionUrl(invoke: (event: unknown) => Promise<unknown>): Promise<FunctionUrl> {
+/**
+ * Serves a function over HTTP as Lambda's function URLs do (payload format 2.0, no authorizer).
+ * @param preferredPort taken if it is free; a free one unless given
+ */
+export async function startFunctionUrl(
+  invoke: (event: unknown) => Promise<unknown>,
+  preferredPort?: number,
+): Promise<FunctionUrl> {
   const server = createServer(async (request, response) => {
     try {
       const result = (await invoke(await eventOf(request))) as LambdaFunctionURLResult
@@ -27,8 +34,9 @@ export async function startFunctionUrl(invoke: (event: unknown) => Promise<unkno
         .end('{"Message":"Internal Server Error"}')
     }
   })
+  const wanted = await portOrFree(preferredPort)
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(0, '127.0.0.1', resolve)
+    server.once('error', reject).listen(wanted, '127.0.0.1', resolve)
   })
   const { port } = server.address() as AddressInfo
   return {

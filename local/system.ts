@@ -1,15 +1,18 @@
 import { randomBytes } from 'node:crypto'
+import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { App } from './app.ts'
 import { type Aws, startAws } from './aws.ts'
 import { type Deployment, readDeployment } from './deployment.ts'
 import { startFunctionUrl } from './function-url.ts'
 import { type Gateway, startGateway } from './gateway/server.ts'
+import type { Home } from './home.ts'
 import { type Bundle, bundleFunctions } from './lambda-host/bundle.ts'
 import { type LambdaHost, startLambdaHost } from './lambda-host/host.ts'
 import { runSql } from './migrations.ts'
 import { Parts, sideBySide } from './parts.ts'
 import { type PgNet, startPgNet } from './pg-net.ts'
-import { type Database, type Postgres, startPostgres } from './postgres.ts'
+import { portOrFree } from './ports.ts'
+import { type Database, type Postgres, startKeptPostgres, startPostgres } from './postgres.ts'
 import { startFacesEngine } from './rekognition/faces-engine.ts'
 import { type RekognitionServer, startRekognition } from './rekognition/server.ts'
 import { syntheticEngine } from './rekognition/synthetic-engine.ts'
@@ -21,6 +24,12 @@ export interface LocalSystemOptions {
   schedules?: boolean
   /** IndexFaces calls a second: what the account allows, and what the workers keep to; serverless.yml's unless given. */
   tps?: number
+  /** Whether the bucket's events go to the queue PhotoEventsQueue, if the deployment has it; they do unless told otherwise. */
+  photoEvents?: boolean
+  /** Where the database and the photos are kept; they are gone after `close` unless given. */
+  home?: Home
+  /** Ports to take where they are free; free ones unless given. */
+  ports?: Ports
   /** Where to make the database; a server of its own unless given. */
   postgres?: Pick<Postgres, 'createDatabase'>
   /** The functions, where they have been bundled already. */
@@ -31,9 +40,19 @@ export interface LocalSystemOptions {
   onLog?: (functionName: string, line: string) => void
 }
 
+export interface Ports {
+  postgres: number
+  gateway: number
+  /** Of SQS and S3. */
+  aws: number
+  rekognition: number
+  /** Of the scheduler's function URL. */
+  nudge: number
+}
+
 /** The deployed system and what it talks to, on this machine. */
 export interface LocalSystem {
-  database: Database
+  database: Omit<Database, 'drop'>
   gateway: Gateway
   aws: Aws
   rekognition: RekognitionServer
@@ -52,6 +71,7 @@ export interface LocalSystem {
 
 const ROOT = new URL('../', import.meta.url)
 const PHOTO_BUCKET = 'profile-photos'
+const PHOTO_EVENTS_QUEUE = 'PhotoEventsQueue'
 
 /**
  * Starts the system: a database as Supabase has it, its API, SQS, S3, Rekognition, and the functions, wired as
@@ -73,7 +93,7 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
       startServices(parts, deployment, options),
       options.bundle ?? parts.start('bundling the functions', bundleFunctions(deployment, ROOT)),
     )
-    const nudgeSecret = randomBytes(16).toString('hex')
+    const nudgeSecret = options.home?.secrets.nudgeSecret ?? randomBytes(16).toString('hex')
     const functions = parts.add(
       startLambdaHost({
         deployment,
@@ -90,9 +110,26 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
         onLog: options.onLog ?? (() => {}),
       }),
     )
-    const { pgNet, nudgeUrl } = await startNudges(parts, database, functions, nudgeSecret)
-    const app = parts.add(new App({ databaseUrl: database.url, s3: aws.s3, photoBucket: PHOTO_BUCKET }))
+    const { pgNet, nudgeUrl } = await startNudges(parts, database, functions, {
+      secret: nudgeSecret,
+      port: options.ports?.nudge,
+    })
     const environment = functions.environment('worker')
+    const client = new RekognitionClient({
+      endpoint: rekognition.endpoint,
+      region: aws.region,
+      credentials: aws.credentials,
+    })
+    parts.add({ close: async () => client.destroy() })
+    const app = parts.add(
+      new App({
+        databaseUrl: database.url,
+        s3: aws.s3,
+        photoBucket: PHOTO_BUCKET,
+        rekognition: client,
+        collectionPrefix: environment.COLLECTION_PREFIX ?? '',
+      }),
+    )
     return {
       database,
       gateway,
@@ -111,33 +148,63 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
   }
 }
 
-async function startSupabase(parts: Parts, { postgres }: LocalSystemOptions) {
+async function startSupabase(parts: Parts, options: LocalSystemOptions) {
+  const { home, ports } = options
+  const database = await startDatabase(parts, options)
+  const keys = home && {
+    secret: Buffer.from(home.secrets.jwtSecret, 'hex'),
+    issuedAt: home.secrets.keysIssuedAt,
+  }
+  const gateway = await parts.start(
+    'the REST gateway',
+    startGateway(database, { ...(keys && { keys }), ...(ports && { port: ports.gateway }) }),
+  )
+  return { database, gateway }
+}
+
+async function startDatabase(
+  parts: Parts,
+  { postgres, home, ports }: LocalSystemOptions,
+): Promise<Omit<Database, 'drop'>> {
+  if (home)
+    return (await parts.start('Postgres', startKeptPostgres({ home, port: ports?.postgres ?? 0 }))).database
   const server = postgres ?? (await parts.start('Postgres', startPostgres()))
   const database = await server.createDatabase()
   if (postgres) parts.add({ close: database.drop })
-  const gateway = await parts.start('the REST gateway', startGateway(database))
-  return { database, gateway }
+  return database
 }
 
 async function startNudges(
   parts: Parts,
-  { url }: Database,
+  { url }: Pick<Database, 'url'>,
   functions: LambdaHost,
-  secret: string,
+  { secret, port }: { secret: string; port: number | undefined },
 ): Promise<{ pgNet: PgNet; nudgeUrl: string }> {
   const scheduler = await parts.start(
     'the URL of the scheduler',
-    startFunctionUrl((event) => functions.invoke('scheduler', event)),
+    startFunctionUrl((event) => functions.invoke('scheduler', event), port),
   )
   const pgNet = await parts.start('pg_net', startPgNet({ url }))
   await runSql(url, `select indexing.configure_nudge('${scheduler.url}', '${secret}')`)
   return { pgNet, nudgeUrl: scheduler.url }
 }
 
-async function startServices(parts: Parts, deployment: Deployment, { engine }: LocalSystemOptions) {
+async function startServices(parts: Parts, deployment: Deployment, options: LocalSystemOptions) {
+  const { engine, home, ports, photoEvents = true } = options
   const { region, queues, functions } = deployment
+  const hasEvents = photoEvents && queues.some(({ logicalId }) => logicalId === PHOTO_EVENTS_QUEUE)
   const [aws, faces] = await sideBySide(
-    parts.start('SQS and S3', startAws({ region, queues, buckets: [PHOTO_BUCKET] })),
+    parts.start(
+      'SQS and S3',
+      startAws({
+        region,
+        queues,
+        buckets: [PHOTO_BUCKET],
+        photoEvents: hasEvents ? { bucket: PHOTO_BUCKET, queue: PHOTO_EVENTS_QUEUE } : undefined,
+        keep: home?.objects,
+        port: ports?.aws,
+      }),
+    ),
     parts.start(
       'the face engine',
       engine === 'faces' ? startFacesEngine() : Promise.resolve(syntheticEngine()),
@@ -149,6 +216,7 @@ async function startServices(parts: Parts, deployment: Deployment, { engine }: L
       engine: faces,
       s3Endpoint: aws.endpoint,
       region,
+      port: await portOrFree(ports?.rekognition),
       quota: { IndexFaces: Number(functions[0]?.environment.INDEX_FACES_TPS) },
     }),
   )

@@ -1,67 +1,68 @@
-import { readdir, readFile } from 'node:fs/promises'
-import { basename, extname, join } from 'node:path'
 import sharp from 'sharp'
 import type { NewAttendee } from '../app.ts'
+import type { SeenFace } from './proof.ts'
 
-/** Thrown when there is nobody to show; its message says what to do. */
-export class CastError extends Error {
-  override name = 'CastError'
+/** What a person of the group photos does in the story. */
+export type Role =
+  /** Consents and has a good photo. */
+  | 'attends'
+  /** Is invited, and does not consent. */
+  | 'withholds consent'
+  /** Consents, but the upload of the photo has not arrived. */
+  | 'photo missing'
+  /** Is on a photo, and has nothing to do with the event. */
+  | 'not invited'
+
+/** A person of the group photos. */
+export interface Person {
+  name: string
+  role: Role
+  /** The group photo that they are on. */
+  photo: string
+  face: SeenFace
 }
 
-/** The people of the group photos, each by a portrait cut out of one. */
-export const guestsFromPortraits = (portraits: Buffer[]): NewAttendee[] =>
-  portraits.map((photo, index) => ({ name: `guest ${String(index + 1).padStart(2, '0')}`, photo }))
+/** Gives each face on the group photos a name and a role: at least one of each. */
+export function castOf(seen: { name: string; faces: SeenFace[] }[]): Person[] {
+  const [, second, third] = seen
+  const roles = new Map<SeenFace | undefined, Role>([
+    [second?.faces[1], 'withholds consent'],
+    [third?.faces[0], 'photo missing'],
+    [seen.at(-1)?.faces.at(-1), 'not invited'],
+  ])
+  return seen
+    .flatMap(({ name, faces }) => faces.map((face) => ({ photo: name, face })))
+    .map(({ photo, face }, index) => ({
+      name: `guest ${String(index + 1).padStart(2, '0')}`,
+      role: roles.get(face) ?? 'attends',
+      photo,
+      face,
+    }))
+}
 
-/** The cases that life brings beside people with a good photo. */
-export async function guestsAsLifeBringsThem(somebodysPhoto: Buffer): Promise<NewAttendee[]> {
+/**
+ * Another picture of a face than the one on the group photo, as if taken on another day: mirrored, tilted by 5°, darker,
+ * softer, and smaller. Returns a JPEG.
+ */
+export const portraitOf = ({ crop }: SeenFace): Promise<Buffer> =>
+  sharp(crop)
+    .flop()
+    .rotate(5, { background: '#8a8f98' })
+    .modulate({ brightness: 0.9, saturation: 0.8 })
+    .blur(0.7)
+    .resize({ width: 300 })
+    .jpeg({ quality: 75 })
+    .toBuffer()
+
+/** Attendees whose profiles are as profiles are, beside people with a good photo. */
+export async function everydayCases(): Promise<NewAttendee[]> {
   const wall = await sharp({ create: { width: 640, height: 480, channels: 3, background: '#7c9a7e' } })
     .jpeg()
     .toBuffer()
   return [
-    { name: 'does not consent', consents: false, photo: somebodysPhoto },
     { name: 'has no photo' },
     { name: 'shows a wall', photo: wall },
     { name: 'sent a text file', photo: 'This is my photo. Is it not nice?\n' },
     { name: 'has an old URL', photoPath: 'https://old-bucket.example/avatars/7.jpg' },
-    { name: 'lost the photo', photoPath: 'photos/deleted-by-somebody.jpg' },
   ]
-}
-
-const PHOTO_KINDS = new Set(['.jpg', '.jpeg', '.png'])
-
-/**
- * The people of a folder of portraits: the file's name is the person.
- * @returns them, and a line for each file that had to be left out
- * @throws {CastError} when the folder cannot be read or has no photo
- */
-export async function guestsFromFolder(
-  folder: string,
-): Promise<{ guests: NewAttendee[]; leftOut: string[] }> {
-  const files = await readdir(folder).catch((cause) => {
-    throw new CastError(`cannot read the folder ${folder}: ${(cause as Error).message}`, { cause })
-  })
-  const guests = new Map<string, NewAttendee>()
-  const leftOut: string[] = []
-  for (const file of files.sort()) {
-    if (!PHOTO_KINDS.has(extname(file).toLowerCase())) continue
-    const name = basename(file, extname(file))
-    if (guests.has(name)) {
-      leftOut.push(`${file}: there is a photo of “${name}” already; rename one of them`)
-      continue
-    }
-    try {
-      const photo = await readFile(join(folder, file))
-      await sharp(photo).metadata()
-      guests.set(name, { name, photo })
-    } catch (error) {
-      leftOut.push(`${file}: cannot be read as a photo: ${(error as Error).message}`)
-    }
-  }
-  if (guests.size === 0) {
-    const why = leftOut.map((line) => `\n  ${line}`).join('')
-    throw new CastError(
-      `there is no photo in ${folder}: put portraits there, .jpg or .png, each named for its person${why}`,
-    )
-  }
-  return { guests: [...guests.values()], leftOut }
 }

@@ -1,20 +1,22 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { basename, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import pg from 'pg'
 import { reasonOf } from '../../cli/reasons.ts'
+import type { NewAttendee } from '../app.ts'
 import { type GroupPhoto, groupPhotos } from '../photos.ts'
 import type { LocalSystem } from '../system.ts'
-import { CastError, guestsAsLifeBringsThem, guestsFromFolder, guestsFromPortraits } from './cast.ts'
-import { picture, type Recognised, recognise, type SeenFace, seeFaces } from './proof.ts'
-import { bad, faint, good, heading, progress, say, table } from './show.ts'
+import { castOf, everydayCases, type Person, portraitOf } from './cast.ts'
+import type { Portraits } from './files.ts'
+import { type Match, picture, type Recognised, recognise, type SeenFace, seeFaces } from './proof.ts'
+import { bad, counted, faint, good, heading, progress, say, table } from './show.ts'
 
 export interface DemonstrationOptions {
-  /** A folder of portraits; the people of the package's group photos unless given. */
-  photos?: string | undefined
-  /** Files in which to look for them; the group photos, or nothing, unless given. */
-  find?: string[] | undefined
+  /** Attendees from files; the people of the package's group photos unless given. */
+  portraits?: Portraits | undefined
+  /** In which to look for them; the group photos, or nothing, unless given. */
+  search?: GroupPhoto[] | undefined
 }
 
 interface Job {
@@ -24,21 +26,54 @@ interface Job {
   error: string | null
 }
 
+interface SeenPhoto {
+  photo: GroupPhoto
+  faces: SeenFace[]
+}
+
 const OUTPUT = 'output'
 const OPEN = new Set(['queued', 'sent', 'running'])
+const FOLLOWED_WITHIN_MS = 30_000
+const GAP_MS = 2000
 
 /**
- * Shows the main job on a running system: an event that starts in ten minutes is claimed, indexed and settled; its
- * attendees' faces are found in photos, and followed when the attendees change their minds.
- * @throws {CastError} when there is nobody to show
+ * Shows the main job on a running system: an event that starts in ten minutes is claimed, indexed and settled; its attendees'
+ * faces are found in photos, and the collection follows what attendees change.
+ * @returns whether all went as it should
  */
-export async function demonstrate(system: LocalSystem, options: DemonstrationOptions): Promise<void> {
+export async function demonstrate(system: LocalSystem, options: DemonstrationOptions): Promise<boolean> {
   const stage = new Demonstration(system)
   try {
-    await stage.run(options)
+    return options.portraits
+      ? await stage.withPortraits(options.portraits, options.search ?? [])
+      : await stage.withGroupPhotos(options.search)
   } finally {
     await stage.close()
   }
+}
+
+/** Brings the people of the group photos to a new event, and no more. Returns how many. */
+export async function fill(system: LocalSystem): Promise<number> {
+  const stage = new Demonstration(system)
+  try {
+    const people = castOf(await stage.seeGroupPhotos())
+    return (await stage.bring(await guestsOf(people))).length
+  } finally {
+    await stage.close()
+  }
+}
+
+/** Those of the people who are invited, each with another picture than the one on the group photo; and everyday cases. */
+async function guestsOf(people: Person[]): Promise<NewAttendee[]> {
+  const invited = people.filter(({ role }) => role !== 'not invited')
+  const guests = invited.map(
+    async ({ name, role, face }): Promise<NewAttendee> => ({
+      name,
+      consents: role !== 'withholds consent',
+      ...(role === 'photo missing' ? { photoIsMissing: true } : { photo: await portraitOf(face) }),
+    }),
+  )
+  return [...(await Promise.all(guests)), ...(await everydayCases())]
 }
 
 class Demonstration {
@@ -64,71 +99,90 @@ class Demonstration {
     await this.#database.end()
   }
 
-  async run({ photos, find }: DemonstrationOptions): Promise<void> {
-    heading('An event that starts in ten minutes')
-    const app = this.#system.app
-    this.#event = await app.createEvent({
-      name: 'Opening night',
-      startsAt: new Date(Date.now() + 10 * 60_000),
-    })
-    const seen = photos === undefined ? await this.#seeAll(await groupPhotos()) : []
-    const guests = photos === undefined ? await this.#castFrom(seen) : await this.#castFromFolder(photos)
-    const users = await app.addAttendees(this.#event, guests)
-    for (const [index, user] of users.entries()) this.#names.set(user, guests[index]?.name ?? user)
-    say(
-      `${counted(guests.length, 'attendee')}, their photos in the bucket; ${guests.filter((g) => g.consents !== false).length} of them with consent`,
-    )
-
-    await this.#index()
-    await this.#showOutcome()
-
-    const lookedAt = find ? await this.#seeAll(await readAll(find)) : seen
-    if (lookedAt.length > 0) await this.#findEverybody(lookedAt)
-    if (photos === undefined) await this.#changeMinds(users, seen)
+  async withPortraits({ guests, leftOut }: Portraits, search: GroupPhoto[]): Promise<boolean> {
+    heading('“Opening night” starts in ten minutes')
+    for (const line of leftOut) say(`${bad('left out')} ${line}`)
+    await this.bring(guests)
+    say(`${counted(guests.length, 'attendee')}, all with consent, their photos in the bucket`)
+    const isCompleted = await this.#index()
+    if (search.length > 0) await this.#searchEverybody(await this.#seeAll(search))
+    nextSteps()
+    return isCompleted
   }
 
-  async #seeAll(photos: GroupPhoto[]): Promise<{ photo: GroupPhoto; faces: SeenFace[] }[]> {
+  async withGroupPhotos(search: GroupPhoto[] | undefined): Promise<boolean> {
+    heading('“Opening night” starts in ten minutes')
+    const seen = await this.#seeAll(await groupPhotos())
+    const people = castOf(seen.map(({ photo, faces }) => ({ name: photo.name, faces })))
+    const guests = await guestsOf(people)
+    const users = await this.bring(guests)
+    const idOf = (name: string) => users[guests.findIndex((guest) => guest.name === name)] ?? ''
+    const named = (role: Person['role']) => people.find((person) => person.role === role)?.name ?? ''
+    say(`${people.length} people are on the ${seen.length} photos that will be searched later`)
+    say(
+      `${people.length - 1} of them are invited, and ${counted(guests.length - people.length + 1, 'other')}; one is not`,
+    )
+    say(
+      `${named('withholds consent')} does not consent, and the photo of ${named('photo missing')} is not in the bucket yet`,
+    )
+    say(
+      `nobody enrols with the picture that is searched, but with a mirrored, tilted, darker and smaller one`,
+    )
+
+    const isCompleted = await this.#index()
+    if (search) await this.#searchEverybody(await this.#seeAll(search))
+    const nobodyMistaken = search ? true : await this.#proveWith(seen, people, idOf)
+    const allFollowed = await this.#change(seen, people, idOf)
+    nextSteps()
+    return isCompleted && nobodyMistaken && allFollowed
+  }
+
+  async seeGroupPhotos(): Promise<{ name: string; faces: SeenFace[] }[]> {
+    const seen = await this.#seeAll(await groupPhotos())
+    return seen.map(({ photo, faces }) => ({ name: photo.name, faces }))
+  }
+
+  /** Makes the event and brings guests to it. Returns their ids. */
+  async bring(guests: NewAttendee[]): Promise<string[]> {
+    const { app } = this.#system
+    const startsAt = new Date(Date.now() + 10 * 60_000)
+    this.#event = await app.createEvent({ name: 'Opening night', startsAt })
+    const users = await app.addAttendees(this.#event, guests)
+    for (const [index, user] of users.entries()) this.#names.set(user, guests[index]?.name ?? user)
+    return users
+  }
+
+  async #seeAll(photos: GroupPhoto[]): Promise<SeenPhoto[]> {
     return Promise.all(
       photos.map(async (photo) => ({ photo, faces: await seeFaces(this.#rekognition, photo.bytes) })),
     )
   }
 
-  async #castFrom(seen: { faces: SeenFace[] }[]) {
-    const portraits = seen.flatMap(({ faces }) => faces.map((face) => face.crop))
-    const [first] = portraits
-    if (!first) throw new CastError('no face was found in the group photos')
-    say(
-      `${portraits.length} people on ${seen.length} group photos, each cropped to a portrait, and six cases of life`,
-    )
-    return [...guestsFromPortraits(portraits), ...(await guestsAsLifeBringsThem(first))]
-  }
-
-  async #castFromFolder(folder: string) {
-    const { guests, leftOut } = await guestsFromFolder(folder)
-    for (const line of leftOut) say(`${bad('left out')} ${line}`)
-    return guests
-  }
-
-  /** Lets the scheduler run, and shows the workers at it until the event is settled. */
-  async #index(): Promise<void> {
+  /** Lets the scheduler run, and shows the workers at it until the event is settled. Returns whether it is completed. */
+  async #index(): Promise<boolean> {
     heading('Indexing')
-    const report = (await this.#system.functions.invoke('scheduler', { window_minutes: 20 })) as Record<
-      string,
-      unknown
-    >
-    const [events, messages] = [Number(report.events_claimed), Number(report.messages_sent)]
-    say(`the scheduler claimed ${counted(events, 'event')} and sent ${counted(messages, 'message')}`)
-    const bar = progress(Number(report.jobs_written), 'attendees')
+    const { app, functions } = this.#system
+    const report = await functions.invoke('scheduler', { window_minutes: 20 })
+    const { events_claimed, messages_sent } = report as Record<string, number>
+    if (events_claimed)
+      say(`the scheduler claimed the event and sent ${counted(messages_sent ?? 0, 'message')}`)
+    // As its schedule does: it sends no more than a minute or two of work ahead.
+    const schedule = setInterval(() => functions.invoke('scheduler', {}).catch(() => {}), 20_000)
+    const jobs = await this.#jobs()
+    const bar = progress(jobs.length, 'attendees')
+    let status: string
     try {
-      for (;;) {
-        const jobs = await this.#jobs()
-        bar.update(jobs.filter(({ state }) => !OPEN.has(state)).length)
-        if ((await this.#system.app.statusOf(this.#event)) !== 'in_progress') return
+      do {
         await sleep(200)
-      }
+        status = await app.statusOf(this.#event)
+        bar.update((await this.#jobs()).filter(({ state }) => !OPEN.has(state)).length)
+      } while (status !== 'completed' && status !== 'failed')
     } finally {
+      clearInterval(schedule)
       bar.stop()
     }
+    await this.#showOutcome(status)
+    return status === 'completed'
   }
 
   async #jobs(): Promise<Job[]> {
@@ -139,136 +193,197 @@ class Demonstration {
     return rows
   }
 
-  async #showOutcome(): Promise<void> {
-    const status = await this.#system.app.statusOf(this.#event)
+  async #showOutcome(status: string): Promise<void> {
+    const jobs = new Map((await this.#jobs()).map((job) => [job.user_id, job]))
+    const indexed = [...jobs.values()].filter(({ state }) => state === 'indexed').length
+    const rows = [...this.#names].flatMap(([user, name]) => {
+      const { state = 'erased', reason = 'no_consent' } = jobs.get(user) ?? {}
+      if (state === 'indexed') return []
+      const outcome = state === 'failed' ? bad('failed') : 'not in'
+      return [[name, outcome, reason ? reasonOf(reason).title : '']]
+    })
     heading(`The event is ${status === 'completed' ? good(status) : bad(status)}`)
-    const jobs = await this.#jobs()
-    const indexed = jobs.filter(({ state }) => state === 'indexed')
-    const known = new Set(jobs.map(({ user_id }) => user_id))
-    const notAsked = [...this.#names].filter(([user]) => !known.has(user))
     table(
       ['attendee', 'outcome', 'why'],
-      [
-        [counted(indexed.length, 'person', 'people'), good('indexed'), ''],
-        ...jobs
-          .filter(({ state }) => state !== 'indexed')
-          .map(({ user_id, state, reason }) => [
-            this.#nameOf(user_id),
-            state === 'failed' ? bad(state) : state,
-            reason ? reasonOf(reason).title : '',
-          ]),
-        ...notAsked.map(([, name]) => [name, 'left alone', 'no consent']),
-      ],
+      [[counted(indexed, 'person', 'people'), good('indexed'), ''], ...rows],
     )
   }
 
   #nameOf = (userId: string): string => this.#names.get(userId) ?? userId
 
-  /** Searches each face of each photo in the collection and draws who was found. */
-  async #findEverybody(seen: { photo: GroupPhoto; faces: SeenFace[] }[]): Promise<void> {
-    heading('The proof: photos searched against the collection')
-    await mkdir(OUTPUT, { recursive: true })
+  #withScore = ({ userId, similarity }: Match): string =>
+    `${this.#nameOf(userId)} ${faint(`${Math.floor(similarity)}%`)}`
+
+  /** Searches each face of photos of which nobody knows who is on them. */
+  async #searchEverybody(seen: SeenPhoto[]): Promise<void> {
+    heading('Who is on the photos')
+    const rows = await Promise.all(
+      seen.map(async ({ photo, faces }) => {
+        const found = await this.#searchAll(photo, faces, 'recognised')
+        const matches = found.flatMap(({ match }) => (match ? [this.#withScore(match)] : []))
+        const unknown = found.flatMap(({ match, closest }) =>
+          match ? [] : [closest ? `the closest is ${this.#withScore(closest)}` : 'like nobody'],
+        )
+        return [photo.name, `${matches.length} of ${faces.length}`, matches.join(', '), unknown.join(', ')]
+      }),
+    )
+    table(['photo', 'recognised', '', 'unknown (below 80%)'], rows)
+    saidWhereThePicturesAre()
+  }
+
+  /** Searches each face of the group photos, and checks the answers against who is on them. */
+  async #proveWith(seen: SeenPhoto[], people: Person[], idOf: (name: string) => string): Promise<boolean> {
+    heading('The proof: every face on the photos is searched in the collection')
+    let right = 0
+    let wrong = 0
+    let missed = 0
     const rows: string[][] = []
     for (const { photo, faces } of seen) {
-      const found = await Promise.all(
-        faces.map(async (face) => ({ box: face.box, recognised: await this.#recognise(face) })),
-      )
-      const file = join(OUTPUT, `${basename(photo.name).replace(/\.\w+$/, '')}-recognised.jpg`)
-      await writeFile(file, await picture(photo.bytes, found, this.#nameOf))
-      const names = found.flatMap(({ recognised }) =>
-        recognised
-          ? [`${this.#nameOf(recognised.userId)} ${faint(`${recognised.similarity.toFixed(0)}%`)}`]
-          : [],
-      )
-      rows.push([photo.name, `${names.length} of ${faces.length}`, names.join(', ')])
+      const found = await this.#searchAll(photo, faces, 'recognised')
+      const recognised: string[] = []
+      const unknown: string[] = []
+      for (const [index, { match, closest }] of found.entries()) {
+        const person = people.find(({ face }) => face === faces[index])
+        if (!person) continue
+        if (match && match.userId === idOf(person.name)) right++
+        else if (match) wrong++
+        else if (person.role === 'attends') missed++
+        if (match) recognised.push(this.#withScore(match))
+        else
+          unknown.push(
+            person.role === 'attends'
+              ? `${person.name}, closest ${closest ? this.#withScore(closest) : '–'}`
+              : WHY_UNKNOWN[person.role](person.name),
+          )
+      }
+      rows.push([photo.name, recognised.join(', '), unknown.join(', ')])
     }
-    table(['photo', 'found', 'who'], rows)
-    say(`annotated pictures: ${resolve(OUTPUT)}`)
+    table(['photo', 'recognised', 'unknown'], rows)
+    say(
+      `${right} of ${right + missed} attendees who are in the collection are recognised; ${wrong === 0 ? 'nobody is taken for somebody else' : bad(`${wrong} are taken for somebody else`)}`,
+    )
+    saidWhereThePicturesAre()
+    return wrong === 0
+  }
+
+  /** Searches the faces of a photo and draws the picture of who was found. */
+  async #searchAll({ name, bytes }: GroupPhoto, faces: SeenFace[], suffix: string): Promise<Recognised[]> {
+    const found = await Promise.all(faces.map((face) => this.#recognise(face)))
+    const framed = faces.map(({ box }, index) => ({
+      box,
+      recognised: found[index] ?? { match: null, closest: null },
+    }))
+    await mkdir(OUTPUT, { recursive: true })
+    const file = join(OUTPUT, `${basename(name).replace(/\.\w+$/, '')}-${suffix}.jpg`)
+    await writeFile(file, await picture(bytes, framed, this.#nameOf))
+    return found
   }
 
   #recognise(face: SeenFace): Promise<Recognised> {
-    return recognise(this.#rekognition, this.#collection, face)
+    return recognise(this.#rekognition, `${this.#system.environment.COLLECTION_PREFIX}${this.#event}`, face)
   }
 
-  get #collection(): string {
-    return `${this.#system.environment.COLLECTION_PREFIX}${this.#event}`
-  }
-
-  /** Four attendees change their minds after the event is settled; the collection follows each by itself. */
-  async #changeMinds(users: string[], seen: { faces: SeenFace[] }[]): Promise<void> {
-    heading('What changes afterwards, the collection follows by itself')
+  /** Attendees change what they want after the event is settled. Returns whether the collection followed each. */
+  async #change(seen: SeenPhoto[], people: Person[], idOf: (name: string) => string): Promise<boolean> {
+    heading('Afterwards: the collection follows every change by itself')
     const { app } = this.#system
-    const faces = seen.flatMap((photo) => photo.faces)
-    const [revoker, changer, leaver] = users
-    const late = users[faces.length] // the first of the six cases: does not consent, and has the first guest's photo
-    const anotherPhoto = faces[3]?.crop
-    if (!revoker || !changer || !leaver || !late || !anotherPhoto) return
+    const [first, second, third] = people.filter(({ role }) => role === 'attends')
+    const withheld = people.find(({ role }) => role === 'withholds consent')
+    const late = people.find(({ role }) => role === 'photo missing')
+    if (!first || !second || !third || !withheld || !late) return true
 
-    const facesOf = (user: string) =>
-      (this.#system.rekognition.collection(this.#collection) ?? []).filter(
-        (face) => face.externalImageId === user,
-      )
-    const photoOf = async (user: string) =>
-      (await this.#database.query('select photo_path from profiles where user_id = $1', [user])).rows[0]
-        ?.photo_path
-    const follow = async (what: string, change: () => Promise<unknown>, done: () => Promise<boolean>) => {
-      await change()
-      const committed = performance.now()
-      while (!(await done())) {
-        if (performance.now() - committed > 30_000)
-          throw new Error(`the collection did not follow when ${what}`)
-        await sleep(20)
-      }
-      return [what, `${((performance.now() - committed) / 1000).toFixed(1)} s`]
-    }
-
-    const rows = [
-      await follow(
-        `${this.#nameOf(revoker)} takes consent back`,
-        () => app.setConsent(this.#event, revoker, false),
-        async () => facesOf(revoker).length === 0,
-      ),
-      await follow(
-        `${this.#nameOf(changer)} changes the photo`,
-        () => app.changePhoto(changer, anotherPhoto),
-        async () => {
-          const photo = await photoOf(changer)
-          const now = facesOf(changer)
-          return now.length === 1 && now[0]?.imageKey === photo
-        },
-      ),
-      await follow(
-        `“${this.#nameOf(late)}” consents after all`,
-        () => app.setConsent(this.#event, late, true),
-        async () => facesOf(late).length === 1,
-      ),
-      await follow(
-        `${this.#nameOf(leaver)} deletes the account`,
-        () => app.deleteAccount(leaver),
-        async () => facesOf(leaver).length === 0,
-      ),
+    const isIn = (name: string) => this.#facesOf(idOf(name)).length === 1
+    const isOut = (name: string) => this.#facesOf(idOf(name)).length === 0
+    const [before] = this.#facesOf(idOf(second.name))
+    const steps: { who: Person; what: string; change: () => Promise<unknown>; done: () => boolean }[] = [
+      {
+        who: first,
+        what: 'takes consent back',
+        change: () => app.setConsent(this.#event, idOf(first.name), false),
+        done: () => isOut(first.name),
+      },
+      {
+        who: second,
+        what: `replaces the photo, under the same key`,
+        change: () => app.replacePhoto(idOf(second.name), second.face.crop, { gapMs: GAP_MS }),
+        done: () => isIn(second.name) && this.#facesOf(idOf(second.name))[0] !== before,
+      },
+      {
+        who: late,
+        what: 'uploads the photo that was missing',
+        change: async () => app.replacePhoto(idOf(late.name), await portraitOf(late.face)),
+        done: () => isIn(late.name),
+      },
+      {
+        who: withheld,
+        what: 'consents after all',
+        change: () => app.setConsent(this.#event, idOf(withheld.name), true),
+        done: () => isIn(withheld.name),
+      },
+      {
+        who: third,
+        what: 'deletes the account',
+        change: () => app.deleteAccount(idOf(third.name)),
+        done: () => isOut(third.name),
+      },
     ]
-    table(['what', 'followed after'], rows)
-
-    const again = await Promise.all(faces.slice(0, 3).map((face) => this.#recognise(face)))
-    const name = (who: Recognised | undefined) => (who ? this.#nameOf(who.userId) : 'nobody')
-    say(`searched again: the face of ${this.#nameOf(revoker)} is now found as “${name(again[0])}”,`)
-    say(
-      `that of ${this.#nameOf(changer)} as ${name(again[1])}, and that of ${this.#nameOf(leaver)} as ${name(again[2])}`,
-    )
-  }
-}
-
-async function readAll(files: string[]): Promise<GroupPhoto[]> {
-  const photos: GroupPhoto[] = []
-  for (const file of files) {
-    try {
-      photos.push({ name: basename(file), bytes: await readFile(file) })
-    } catch (error) {
-      say(`${bad('left out')} ${file}: ${(error as Error).message}`)
+    const rows: string[][] = []
+    let allFollowed = true
+    for (const { who, what, change, done } of steps) {
+      await change()
+      const milliseconds = await timeUntil(done)
+      allFollowed &&= milliseconds !== undefined
+      const { match } = await this.#recognise(who.face)
+      rows.push([
+        `${who.name} ${what}`,
+        milliseconds === undefined
+          ? bad(`not within 30 s: ${await this.#stateOf(idOf(who.name))}`)
+          : `${(milliseconds / 1000).toFixed(1)} s`,
+        match ? `recognised as ${this.#withScore(match)}` : 'unknown',
+      ])
     }
+    table(['change', 'followed after', 'the same face on the photo, searched again'], rows)
+    for (const { photo, faces } of seen)
+      if (steps.some(({ who }) => who.photo === photo.name)) await this.#searchAll(photo, faces, 'afterwards')
+    return allFollowed
   }
-  return photos
+
+  async #stateOf(userId: string): Promise<string> {
+    const job = (await this.#jobs()).find(({ user_id }) => user_id === userId)
+    return job ? [job.state, job.reason].filter(Boolean).join(', ') : 'no job'
+  }
+
+  /** Ids of the faces of an attendee in the collection. */
+  #facesOf(userId: string): string[] {
+    const faces =
+      this.#system.rekognition.collection(`${this.#system.environment.COLLECTION_PREFIX}${this.#event}`) ?? []
+    return faces.filter(({ externalImageId }) => externalImageId === userId).map(({ faceId }) => faceId)
+  }
 }
 
-const counted = (count: number, one: string, many = `${one}s`) => `${count} ${count === 1 ? one : many}`
+const WHY_UNKNOWN: Record<Exclude<Person['role'], 'attends'>, (name: string) => string> = {
+  'withholds consent': (name) => `${name}, who does not consent`,
+  'photo missing': (name) => `${name}, whose photo is missing`,
+  'not invited': () => 'somebody who is not invited',
+}
+
+/** Milliseconds until a condition holds; undefined if it does not within 30 s. */
+async function timeUntil(holds: () => boolean): Promise<number | undefined> {
+  const began = performance.now()
+  while (performance.now() - began < FOLLOWED_WITHIN_MS) {
+    if (holds()) return performance.now() - began
+    await sleep(20)
+  }
+  return undefined
+}
+
+function saidWhereThePicturesAre(): void {
+  say(`the pictures, with everybody framed: ${relative('', OUTPUT)}/`)
+}
+
+function nextSteps(): void {
+  heading('Next')
+  say('npm start -- --photos DIR --find FILE   the same with photos of your own')
+  say('npm run dev                             the system stays up, for your own app')
+  say('npx event-indexer status                what an operator sees of it')
+}

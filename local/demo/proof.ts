@@ -14,8 +14,20 @@ export interface SeenFace {
   crop: Buffer
 }
 
-/** Who it is, by ExternalImageId, and how surely in percent; null when nobody of the collection. */
-export type Recognised = { userId: string; similarity: number } | null
+/** The most similar face of a collection: whose it is by ExternalImageId, and its similarity in percent. */
+export interface Match {
+  userId: string
+  similarity: number
+}
+
+/** What a search found. `match` is null where nobody is similar enough; `closest` is the best below that. */
+export interface Recognised {
+  match: Match | null
+  closest: Match | null
+}
+
+/** At which similarity, in percent, Rekognition calls it a match unless told otherwise. */
+const THRESHOLD = 80
 
 /** Finds all faces on a photo. SearchFacesByImage looks at the largest only, so each is cut out to be searched by itself. */
 export async function seeFaces(rekognition: RekognitionClient, photo: Buffer): Promise<SeenFace[]> {
@@ -36,12 +48,20 @@ export async function recognise(
 ): Promise<Recognised> {
   try {
     const { FaceMatches = [] } = await rekognition.send(
-      new SearchFacesByImageCommand({ CollectionId: collection, Image: { Bytes: crop }, MaxFaces: 1 }),
+      new SearchFacesByImageCommand({
+        CollectionId: collection,
+        Image: { Bytes: crop },
+        MaxFaces: 1,
+        FaceMatchThreshold: 0, // to learn the best score also where it is no match
+      }),
     )
-    const { Face, Similarity = 0 } = FaceMatches[0] ?? {}
-    return Face?.ExternalImageId ? { userId: Face.ExternalImageId, similarity: Similarity } : null
+    const { Face, Similarity: similarity = 0 } = FaceMatches[0] ?? {}
+    if (!Face?.ExternalImageId) return { match: null, closest: null }
+    const best = { userId: Face.ExternalImageId, similarity }
+    return similarity >= THRESHOLD ? { match: best, closest: null } : { match: null, closest: best }
   } catch (error) {
-    if (error instanceof InvalidParameterException) return null // no face that is large or sharp enough to search for
+    // No face that is large or sharp enough to search for.
+    if (error instanceof InvalidParameterException) return { match: null, closest: null }
     throw error
   }
 }
@@ -54,10 +74,10 @@ export function picture(
 ): Promise<Buffer> {
   return annotate(
     photo,
-    faces.map(({ box, recognised }) => ({
+    faces.map(({ box, recognised: { match } }) => ({
       box,
-      found: recognised !== null,
-      label: recognised ? `${nameOf(recognised.userId)} ${recognised.userId.slice(0, 8)}` : 'unknown',
+      found: match !== null,
+      label: match ? `${nameOf(match.userId)} ${match.userId.slice(0, 8)}` : 'unknown',
     })),
   )
 }

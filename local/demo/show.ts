@@ -4,13 +4,27 @@ import Table from 'cli-table3'
 
 const colours = process.stdout.isTTY && !process.env.NO_COLOR
 const style = (format: Parameters<typeof styleText>[0], text: string) =>
-  colours ? styleText(format, text) : text
+  colours ? styleText(format, text, { validateStream: false }) : text
 
-export const heading = (text: string) => console.log(`\n${style('bold', text)}`)
-export const say = (text: string) => console.log(`  ${text}`)
+let isMuted = false
+let runningBar: SingleBar | undefined
+
+const print = (text: string) => {
+  if (!isMuted) console.log(text)
+}
+
+export const heading = (text: string) => print(`\n${style('bold', text)}`)
+export const say = (text: string) => print(`  ${text}`)
 export const good = (text: string) => style('green', text)
 export const bad = (text: string) => style('red', text)
 export const faint = (text: string) => style('dim', text)
+
+/** Says that the process is stopping; nothing is said after it. */
+export function sayStopping(): void {
+  runningBar?.stop()
+  if (!isMuted) process.stdout.write('\nstopping…\n')
+  isMuted = true
+}
 
 /** A table without rules, indented like everything that is said. */
 export function table(head: string[], rows: string[][]): void {
@@ -21,7 +35,13 @@ export function table(head: string[], rows: string[][]): void {
     colWidths: [],
   })
   lines.push(...rows)
-  console.log(lines.toString())
+  print(
+    lines
+      .toString()
+      .split('\n')
+      .map((line) => line.trimEnd())
+      .join('\n'),
+  )
 }
 
 const RULES = [
@@ -50,7 +70,16 @@ export function progress(total: number, what: string): { update: (done: number) 
       Presets.shades_classic,
     )
     bar.start(total, 0)
-    return { update: (done) => bar.update(done), stop: () => bar.stop() }
+    runningBar = bar
+    return {
+      update: (done) => {
+        if (!isMuted) bar.update(done)
+      },
+      stop: () => {
+        bar.stop()
+        runningBar = undefined
+      },
+    }
   }
   let said = -1
   return {
@@ -63,3 +92,6 @@ export function progress(total: number, what: string): { update: (done: number) 
     stop: () => {},
   }
 }
+
+export const counted = (count: number, one: string, many = `${one}s`) =>
+  `${count} ${count === 1 ? one : many}`

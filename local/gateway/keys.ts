@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 import { ApiError } from './errors.ts'
 
-const TEN_YEARS = '10y' // as the keys that Supabase makes
+const TEN_YEARS = 315_576_000 // seconds; as the keys that Supabase makes
 const SKEW_SECONDS = 30 // between our clock and the one that signed, as PostgREST allows
 
 /** The API keys of a project, and the check of what comes with a request. */
@@ -20,24 +20,34 @@ export interface Keys {
 
 export type Claims = JWTPayload & { role: string }
 
-export async function makeKeys(): Promise<Keys> {
-  const secret = randomBytes(32)
-  const sign = (claims: JWTPayload, expires: string) =>
+/** From the same secret and time come the same API keys. */
+export interface KeyOptions {
+  /** Signs keys and tokens; a new one unless given. */
+  secret?: Uint8Array
+  /** Of the API keys, in seconds since 1970; now unless given. */
+  issuedAt?: number
+}
+
+export async function makeKeys({
+  secret = randomBytes(32),
+  issuedAt = Math.floor(Date.now() / 1000),
+}: KeyOptions = {}): Promise<Keys> {
+  const sign = (claims: JWTPayload, issued: number | undefined, expires: number | string) =>
     new SignJWT({ iss: 'supabase', ...claims })
       .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
-      .setIssuedAt()
+      .setIssuedAt(issued)
       .setExpirationTime(expires)
       .sign(secret)
   const [anonKey, serviceRoleKey] = await Promise.all([
-    sign({ role: 'anon' }, TEN_YEARS),
-    sign({ role: 'service_role' }, TEN_YEARS),
+    sign({ role: 'anon' }, issuedAt, issuedAt + TEN_YEARS),
+    sign({ role: 'service_role' }, issuedAt, issuedAt + TEN_YEARS),
   ])
 
   return {
     anonKey,
     serviceRoleKey,
     keyFor: (userId, expires = '1h') =>
-      sign({ sub: userId, aud: 'authenticated', role: 'authenticated' }, expires),
+      sign({ sub: userId, aud: 'authenticated', role: 'authenticated' }, undefined, expires),
     claimsOf: async (apiKey, authorization) => {
       // These two are answered by Supabase's gateway, in front of PostgREST.
       if (!apiKey) throw new ApiError(401, '', 'No API key found in request')

@@ -2,8 +2,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { portOrFree } from '../ports.ts'
 import { ApiError, toApiError } from './errors.ts'
-import { type Keys, makeKeys } from './keys.ts'
+import { type KeyOptions, type Keys, makeKeys } from './keys.ts'
 import { RpcPool } from './rpc.ts'
 
 /** What goes wrong with a request, for tests: the connection breaks before or after its work, an error, or a delay. */
@@ -21,15 +22,24 @@ export interface Gateway extends Pick<Keys, 'anonKey' | 'serviceRoleKey' | 'keyF
   close: () => Promise<void>
 }
 
+export interface GatewayOptions {
+  keys?: KeyOptions
+  /** Taken if it is free; a free one unless given. */
+  port?: number
+}
+
 const CONNECTIONS = 20
 const RPC = '/rest/v1/rpc/'
 
 /**
- * Starts the part of Supabase's REST API that this system uses, on a free port of 127.0.0.1: `POST /rest/v1/rpc/{function}`,
+ * Starts the part of Supabase's REST API that this system uses, on 127.0.0.1: `POST /rest/v1/rpc/{function}`,
  * answered as PostgREST 14 behind Supabase's gateway answers it.
  */
-export async function startGateway({ authenticatorUrl }: { authenticatorUrl: string }): Promise<Gateway> {
-  const keys = await makeKeys()
+export async function startGateway(
+  { authenticatorUrl }: { authenticatorUrl: string },
+  options: GatewayOptions = {},
+): Promise<Gateway> {
+  const keys = await makeKeys(options.keys)
   const rpc = await RpcPool.connect(authenticatorUrl, CONNECTIONS)
   const calls = new Map<string, number>()
   let faults: GatewayFaults | undefined
@@ -65,8 +75,9 @@ export async function startGateway({ authenticatorUrl }: { authenticatorUrl: str
     response.writeHead(200, JSON_CONTENT).end(result)
   }
 
+  const wanted = await portOrFree(options.port)
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(0, '127.0.0.1', resolve)
+    server.once('error', reject).listen(wanted, '127.0.0.1', resolve)
   })
   const { port } = server.address() as AddressInfo
   return {

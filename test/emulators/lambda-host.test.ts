@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GetQueueAttributesCommand, SendMessageBatchCommand } from '@aws-sdk/client-sqs'
 import type { SQSRecord } from 'aws-lambda'
 import { expect, test, vi } from 'vitest'
-import type { LambdaFunctionError } from '../local/lambda-host/protocol.ts'
-import { type FixtureHost, startFixture } from './support/lambda-host.ts'
+import type { LambdaFunctionError } from '../../local/lambda-host/protocol.ts'
+import { type FixtureHost, startFixture } from '../support/lambda-host.ts'
 
 /** What the fixture's consumer logs of a batch. */
 interface Batch {

