@@ -1,6 +1,6 @@
 import type { IndexFacesResponse } from '@aws-sdk/client-rekognition'
 import { z } from 'zod'
-import { action } from '../action.ts'
+import { action, facesIn } from '../action.ts'
 import { screen } from '../quality-filter.ts'
 import {
   attributesSchema,
@@ -24,10 +24,11 @@ export const indexFaces = action({
     MaxFaces: z.int().min(1).optional(),
     QualityFilter: qualityFilterSchema.optional(),
   }),
-  async run(input, { collections, engine, photos }): Promise<IndexFacesResponse> {
+  async run(input, service, clientGone): Promise<IndexFacesResponse> {
+    const { collections, photos } = service
     collections.get(input.CollectionId)
     const photo = await photos.read(input.Image)
-    const faces = await engine.detect(photo.bytes)
+    const faces = await facesIn(photo.bytes, service, clientGone)
 
     const { accepted, rejected } = screen(faces, input.QualityFilter ?? 'AUTO')
     const maxFaces = Math.min(input.MaxFaces ?? mostFaces, mostFaces)
