@@ -35,7 +35,7 @@ export async function lookOnce(image: Pixels, { side, turns }: Look, detect: Det
   const input = { data: Buffer.alloc(detectorSide ** 2 * 3), width: detectorSide, height: detectorSide }
   const cell = turns.length > 1 ? detectorSide / 2 : detectorSide
   const corner = (index: number) => ({ left: (index % 2) * cell, top: Math.floor(index / 2) * cell })
-  turns.forEach((turn, index) => paste(quarterTurned(small, turn), input, corner(index)))
+  for (const [index, turn] of turns.entries()) paste(quarterTurned(small, turn), input, corner(index))
 
   const found = (await detect(input)).flatMap(({ score, box }): Found[] => {
     const column = turns.length > 1 && box.x + box.width / 2 >= cell ? 1 : 0

@@ -3,6 +3,7 @@ import { type FaceApi, loadFaceApi } from './face-api.ts'
 import { type Frame, frameAround, type Point, toImage } from './frame.ts'
 import {
   alignedFrame,
+  distanceBetween,
   estimatePose,
   type FacePoints,
   pickPoints,
