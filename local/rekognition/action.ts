@@ -1,7 +1,13 @@
 import type { z } from 'zod'
 import type { Collections } from './collections.ts'
-import type { FaceEngine } from './engine.ts'
+import type { DetectedFace, FaceEngine } from './engine.ts'
 import type { PhotoSource } from './photo-source.ts'
+
+/**
+ * A call whose photo would wait longer than this for the engine is throttled. Waiting and looking at the photo must fit
+ * into the 10 seconds after which the worker takes a call for lost.
+ */
+const longestWaitMs = 5000
 
 /** What the actions work on. */
 export interface Service {
@@ -14,7 +20,17 @@ export interface Service {
 /** An operation of the API: the shape of its input, and what it does with it. */
 export interface Action<Input, Output> {
   input: z.ZodType<Input>
-  run(input: Input, service: Service): Output | Promise<Output>
+  /** @param clientGone aborted when the client has closed the connection */
+  run(input: Input, service: Service, clientGone: AbortSignal): Output | Promise<Output>
+}
+
+/** The faces in a photo, the largest first. Throws what FaceEngine.detect throws. */
+export function facesIn(
+  photo: Uint8Array,
+  { engine }: Service,
+  clientGone: AbortSignal,
+): Promise<DetectedFace[]> {
+  return engine.detect(photo, { signal: clientGone, maxWaitMs: longestWaitMs })
 }
 
 /** Lets the types of an action be inferred. */

@@ -9,7 +9,10 @@ import { answer, answerError, readBody, readOperation } from './protocol.ts'
 import { type Quota, TokenBucket } from './quota.ts'
 import { parseInput } from './validation.ts'
 
-/** How often an operation was called, and how many of those calls were throttled or failed otherwise. */
+/**
+ * How often an operation was called, and how many of those calls were throttled or failed otherwise. A call whose client
+ * went before the engine looked at its photo counts as failed.
+ */
 export interface CallCount {
   calls: number
   throttled: number
@@ -45,19 +48,28 @@ export class CallHandler {
 
   /** Never rejects. */
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const clientGone = new AbortController()
+    response.once('close', () => {
+      if (!response.writableFinished) clientGone.abort(new Unanswered('drop'))
+    })
     let count: CallCount | undefined
     try {
       const operation = readOperation(request)
       count = this.counts[operation]
       const ordinal = ++count.calls
-      answer(response, await this.#perform(operation, await readBody(request), ordinal))
+      answer(response, await this.#perform(operation, await readBody(request), ordinal, clientGone.signal))
     } catch (error) {
       if (count) count[isThrottling(error) ? 'throttled' : 'errors']++
       answerFailure(error, request, response)
     }
   }
 
-  async #perform(operation: Operation, body: unknown, count: number): Promise<unknown> {
+  async #perform(
+    operation: Operation,
+    body: unknown,
+    count: number,
+    clientGone: AbortSignal,
+  ): Promise<unknown> {
     if (this.#buckets.get(operation)?.take() === false) {
       throw new RekognitionError('ProvisionedThroughputExceededException')
     }
@@ -67,7 +79,7 @@ export class CallHandler {
     const fault = await this.#faults?.({ operation, input, count } as Call)
     await this.#delay(fault)
     strike(fault, 'before')
-    const output = await action.run(input, this.#service)
+    const output = await action.run(input, this.#service, clientGone)
     strike(fault, 'after')
     return output
   }

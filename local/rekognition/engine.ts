@@ -32,13 +32,23 @@ export interface DetectedFace {
   template: FaceTemplate
 }
 
+/** Who waits for a detection, and for how long. */
+export interface DetectOptions {
+  /** Aborted when the caller has gone: a photo that nobody waits for any more is not looked at. */
+  signal?: AbortSignal | undefined
+  /** Refuse the photo if it would have to wait longer for its turn, in milliseconds; without a limit unless given. */
+  maxWaitMs?: number | undefined
+}
+
 /** Finds faces in photos and compares them: the part of the service that is not bookkeeping. */
 export interface FaceEngine {
   /**
    * The faces in a photo (the bytes of a JPEG or PNG), the largest first; none is an empty list.
-   * @throws RekognitionError InvalidImageFormatException, ImageTooLargeException or InvalidParameterException (too small)
+   * @throws RekognitionError InvalidImageFormatException, ImageTooLargeException, InvalidParameterException (too small),
+   *   or ThrottlingException (see maxWaitMs)
+   * @throws the signal's reason once it is aborted
    */
-  detect(photo: Uint8Array): Promise<DetectedFace[]>
+  detect(photo: Uint8Array, options?: DetectOptions): Promise<DetectedFace[]>
   /** How surely two faces are of the same person, 0 to 100. */
   similarity(one: FaceTemplate, other: FaceTemplate): number
   close(): Promise<void>

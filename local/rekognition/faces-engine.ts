@@ -2,17 +2,23 @@ import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { DetectedFace, FaceEngine } from './engine.ts'
 import { RekognitionError } from './errors.ts'
+import { DetectionQueue } from './faces/detection-queue.ts'
 import { similarity } from './faces/similarity.ts'
 import type { Finding } from './faces/thread.ts'
 
 /** TensorFlow's WebAssembly backend uses one core in Node, so a second thread halves the time. Each takes 400 MB. */
 const threadCount = Math.min(2, availableParallelism())
 
+/** An engine that tells how many photos it has looked at, as opposed to how many it was asked about. */
+export interface FacesEngine extends FaceEngine {
+  detections(): number
+}
+
 /**
  * An engine that finds and compares real faces: face-api on TensorFlow's WebAssembly backend, in worker threads so that
  * the caller's event loop stays free. Takes a second to start.
  */
-export async function startFacesEngine(): Promise<FaceEngine> {
+export async function startFacesEngine(): Promise<FacesEngine> {
   const threads = Array.from({ length: threadCount }, () => new FaceThread())
   try {
     await Promise.all(threads.map((thread) => thread.ready))
@@ -20,35 +26,14 @@ export async function startFacesEngine(): Promise<FaceEngine> {
     await Promise.all(threads.map((thread) => thread.close()))
     throw new Error('The face engine did not start', { cause: error })
   }
-  const pool = new Pool(threads)
+  const queue = new DetectionQueue(threads)
   return {
-    detect: (photo) => pool.use((thread) => thread.detect(photo)),
+    detect: (photo, options) => queue.detect(photo, options),
+    detections: () => queue.detections,
     similarity,
     close: async () => {
       await Promise.all(threads.map((thread) => thread.close()))
     },
-  }
-}
-
-/** Hands out threads, each to one user at a time, first come first served. */
-class Pool {
-  readonly #idle: FaceThread[]
-  readonly #waiting: ((thread: FaceThread) => void)[] = []
-
-  constructor(threads: FaceThread[]) {
-    this.#idle = [...threads]
-  }
-
-  async use<T>(task: (thread: FaceThread) => Promise<T>): Promise<T> {
-    const thread =
-      this.#idle.pop() ?? (await new Promise<FaceThread>((resolve) => this.#waiting.push(resolve)))
-    try {
-      return await task(thread)
-    } finally {
-      const next = this.#waiting.shift()
-      if (next) next(thread)
-      else this.#idle.push(thread)
-    }
   }
 }
 

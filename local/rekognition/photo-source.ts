@@ -5,6 +5,9 @@ import type { ImageInput } from './validation.ts'
 /** The largest image that is read from S3 (Guidelines and quotas). */
 const maximumObjectBytes = 15 * 1024 * 1024
 
+/** Photos read at the same time, so that they take at most 120 MB. */
+const mostReads = 8
+
 /** The bytes of a photo, and its S3 key if that is where it comes from. */
 export interface Photo {
   bytes: Uint8Array
@@ -17,7 +20,7 @@ export interface Photo {
  */
 export class PhotoSource {
   readonly #s3Endpoint: string
-  readonly #agent = new Agent({ keepAlive: true })
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: mostReads })
 
   constructor(s3Endpoint: string) {
     this.#s3Endpoint = s3Endpoint
@@ -25,7 +28,8 @@ export class PhotoSource {
 
   /**
    * @throws RekognitionError InvalidParameterException (not exactly one of Bytes and S3Object), InvalidS3ObjectException
-   *   (no such object), ImageTooLargeException, InternalServerError (S3 can't be reached)
+   *   (no such object or
+   *   version, or it may not be read), InvalidImageFormatException (it is empty), ImageTooLargeException, InternalServerError (S3 can't be reached)
    */
   async read({ Bytes, S3Object }: ImageInput): Promise<Photo> {
     if ((Bytes === undefined) === (S3Object === undefined)) {
@@ -35,29 +39,44 @@ export class PhotoSource {
     if (!S3Object?.Bucket || !S3Object.Name) {
       throw new RekognitionError('InvalidS3ObjectException', 'Request has invalid S3 object.')
     }
-    return { bytes: await this.#readObject(S3Object.Bucket, S3Object.Name), key: S3Object.Name }
+    const bytes = await this.#readObject(S3Object.Bucket, S3Object.Name, S3Object.Version)
+    if (bytes.length === 0) throw new RekognitionError('InvalidImageFormatException')
+    return { bytes, key: S3Object.Name }
   }
 
   close(): void {
     this.#agent.destroy()
   }
 
-  #readObject(bucket: string, key: string): Promise<Uint8Array> {
+  #readObject(bucket: string, key: string, version: string | undefined): Promise<Uint8Array> {
     const path = [bucket, ...key.split('/')].map(encodeURIComponent).join('/')
+    const url = new URL(path, this.#s3Endpoint)
+    if (version !== undefined) url.searchParams.set('versionId', version)
     return new Promise((resolve, reject) => {
       const unreachable = (error: Error) =>
         reject(new RekognitionError('InternalServerError', `S3 at ${this.#s3Endpoint}: ${error.message}`))
-      get(new URL(path, this.#s3Endpoint), { agent: this.#agent }, (response) => {
-        readBody(response).then(resolve, reject)
+      get(url, { agent: this.#agent }, (response) => {
+        readBody(response, version).then(resolve, reject)
       }).on('error', unreachable)
     })
   }
 }
 
-async function readBody(response: IncomingMessage): Promise<Uint8Array> {
+/** The service gives one answer for an object that is missing, in another region, or that the caller may not read. */
+async function readBody(response: IncomingMessage, version: string | undefined): Promise<Uint8Array> {
   if (response.statusCode !== 200) {
     response.resume()
     throw new RekognitionError('InvalidS3ObjectException')
+  }
+  // A bucket without versions knows one version of each object, named null.
+  const sent = String(response.headers['x-amz-version-id'] ?? 'null')
+  if (version !== undefined && sent !== version) {
+    response.destroy()
+    throw new RekognitionError('InvalidS3ObjectException')
+  }
+  if (Number(response.headers['content-length'] ?? 0) > maximumObjectBytes) {
+    response.destroy()
+    throw new RekognitionError('ImageTooLargeException')
   }
   const chunks: Buffer[] = []
   let length = 0

@@ -1,7 +1,7 @@
 import type { IndexFacesResponse } from '@aws-sdk/client-rekognition'
 import { z } from 'zod'
-import { action } from '../action.ts'
-import { screen } from '../quality-filter.ts'
+import { action, facesIn } from '../action.ts'
+import { keepBest, screen } from '../quality-filter.ts'
 import {
   attributesSchema,
   collectionIdSchema,
@@ -24,22 +24,22 @@ export const indexFaces = action({
     MaxFaces: z.int().min(1).optional(),
     QualityFilter: qualityFilterSchema.optional(),
   }),
-  async run(input, { collections, engine, photos }): Promise<IndexFacesResponse> {
+  async run(input, service, clientGone): Promise<IndexFacesResponse> {
+    const { collections, photos } = service
     collections.get(input.CollectionId)
     const photo = await photos.read(input.Image)
-    const faces = await engine.detect(photo.bytes)
+    const faces = await facesIn(photo.bytes, service, clientGone)
 
     const { accepted, rejected } = screen(faces, input.QualityFilter ?? 'AUTO')
     const maxFaces = Math.min(input.MaxFaces ?? mostFaces, mostFaces)
-    const indexed = accepted.slice(0, maxFaces)
-    const excess = accepted.slice(maxFaces)
+    const { kept, excess } = keepBest(accepted, maxFaces)
 
     // Looked up again: the collection may have been deleted while the photo was read.
     const collection = collections.get(input.CollectionId)
     const origin = { image: photo.bytes, imageKey: photo.key, externalImageId: input.ExternalImageId }
-    const stored = collection.add(origin, indexed)
+    const stored = collection.add(origin, kept)
     return {
-      FaceRecords: stored.map((face, at) => ({ Face: wireFace(face), FaceDetail: indexed[at]?.detail })),
+      FaceRecords: stored.map((face, at) => ({ Face: wireFace(face), FaceDetail: kept[at]?.detail })),
       UnindexedFaces: [
         ...rejected.map(({ face, reasons }) => ({ FaceDetail: face.detail, Reasons: reasons })),
         ...excess.map((face) => ({ FaceDetail: face.detail, Reasons: ['EXCEEDS_MAX_FACES' as const] })),

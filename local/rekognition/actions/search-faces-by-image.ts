@@ -1,6 +1,6 @@
 import type { SearchFacesByImageResponse } from '@aws-sdk/client-rekognition'
 import { z } from 'zod'
-import { action } from '../action.ts'
+import { action, facesIn } from '../action.ts'
 import { RekognitionError } from '../errors.ts'
 import { screen } from '../quality-filter.ts'
 import {
@@ -21,10 +21,11 @@ export const searchFacesByImage = action({
     FaceMatchThreshold: faceMatchThresholdSchema,
     QualityFilter: qualityFilterSchema.default('NONE'),
   }),
-  async run(input, { collections, engine, photos }): Promise<SearchFacesByImageResponse> {
+  async run(input, service, clientGone): Promise<SearchFacesByImageResponse> {
+    const { collections, engine, photos } = service
     collections.get(input.CollectionId)
     const photo = await photos.read(input.Image)
-    const faces = await engine.detect(photo.bytes)
+    const faces = await facesIn(photo.bytes, service, clientGone)
 
     const [largest] = screen(faces, input.QualityFilter).accepted
     if (!largest) {

@@ -1,10 +1,6 @@
 import type { FaceDetail, Landmark } from '../engine.ts'
-import type { Pixels, Rect } from './pixels.ts'
-
-export interface Point {
-  x: number
-  y: number
-}
+import { type Frame, type Point, rotate } from './frame.ts'
+import type { Pixels } from './pixels.ts'
 
 /** The points of a face that everything here needs, in pixels of the image. */
 export interface FacePoints {
@@ -29,23 +25,38 @@ export function pickPoints(all: Point[]): FacePoints {
   }
 }
 
+/** By how much the face is rolled clockwise, in radians. */
+export function rollOf({ eyeLeft, eyeRight }: FacePoints): number {
+  return Math.atan2(eyeRight.y - eyeLeft.y, eyeRight.x - eyeLeft.x)
+}
+
+/** How far the points of two looks at the same face are from each other on average, in pixels. */
+export function distanceBetween(one: FacePoints, other: FacePoints): number {
+  const points = ['eyeLeft', 'eyeRight', 'nose', 'mouthLeft', 'mouthRight'] as const
+  return points.reduce((sum, point) => sum + distance(one[point], other[point]), 0) / points.length
+}
+
 /**
- * The square that the recognition model wants to see: as dlib aligns faces, from which the model was trained
- * (the factors are those of face-api's `FaceLandmarks.alignDlib`).
+ * The square that the recognition model wants to see, its eyes level: as dlib aligns faces, from which the model was
+ * trained (the factors are those of face-api's `FaceLandmarks.alignDlib`).
  */
-export function alignedSquare({ eyeLeft, eyeRight, mouth }: FacePoints): Rect {
+export function alignedFrame(points: FacePoints): Frame {
+  const { eyeLeft, eyeRight, mouth } = points
   const size = (distance(eyeLeft, mouth) + distance(eyeRight, mouth)) / 2 / 0.45
+  const angle = rollOf(points)
   const middle = centre([eyeLeft, eyeRight, mouth])
-  return { left: middle.x - 0.5 * size, top: middle.y - 0.43 * size, width: size, height: size }
+  const down = rotate({ x: 0, y: 0.07 * size }, angle)
+  return { centre: { x: middle.x + down.x, y: middle.y + down.y }, size, angle }
 }
 
 /**
  * How the head is turned, in degrees, judged by where the nose is between eyes and mouth. Rough: the model of a face here
  * is a flat triangle with a nose that stands out by half the distance of the eyes.
  */
-export function estimatePose({ eyeLeft, eyeRight, nose, mouth }: FacePoints): FaceDetail['Pose'] {
+export function estimatePose(points: FacePoints): FaceDetail['Pose'] {
+  const { eyeLeft, eyeRight, nose, mouth } = points
   const eyes = centre([eyeLeft, eyeRight])
-  const roll = Math.atan2(eyeRight.y - eyeLeft.y, eyeRight.x - eyeLeft.x)
+  const roll = rollOf(points)
   const upright = rotate({ x: nose.x - eyes.x, y: nose.y - eyes.y }, -roll)
   const faceHeight = distance(eyes, mouth)
   const noseLength = 0.5 * distance(eyeLeft, eyeRight)
@@ -74,10 +85,6 @@ function centre(points: Point[]): Point {
 
 function distance(one: Point, other: Point): number {
   return Math.hypot(one.x - other.x, one.y - other.y)
-}
-
-function rotate({ x, y }: Point, angle: number): Point {
-  return { x: x * Math.cos(angle) - y * Math.sin(angle), y: x * Math.sin(angle) + y * Math.cos(angle) }
 }
 
 function degrees(radians: number): number {
