@@ -37,8 +37,7 @@ const MARK = /^-- ── (\S+)\.sql (\w{16})$/gm
 
 const read = (name: string, base: URL): string => readFileSync(new URL(name, base), 'utf8')
 
-export const checksum = (text: string): string =>
-  createHash('sha256').update(text).digest('hex').slice(0, 16)
+export const checksum = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16)
 
 /** The files of supabase/migrations in their order. */
 export const migrationFiles = (): string[] =>
@@ -47,7 +46,8 @@ export const migrationFiles = (): string[] =>
     .sort()
 
 /** The checksums of released files, by name. */
-export const releasedFiles = (): Record<string, string> => JSON.parse(read('released.json', new URL('.', RELEASED)))
+export const releasedFiles = (): Record<string, string> =>
+  JSON.parse(read('released.json', new URL('.', RELEASED)))
 
 /** The checksum of each source as the given migrations have it last. */
 function writtenSources(files: string[]): Map<string, string> {
@@ -74,7 +74,8 @@ function migrationOf(sources: string[], heading: string): string {
 }
 
 /** Everything before the generated part: the steps that were written by hand. */
-const handwritten = (file: string): string => read(file, MIGRATIONS).split('\n-- Written by "npm run migration"')[0] ?? ''
+const handwritten = (file: string): string =>
+  read(file, MIGRATIONS).split('\n-- Written by "npm run migration"')[0] ?? ''
 
 function write(name: string | undefined): string {
   const files = migrationFiles()
@@ -88,7 +89,9 @@ function write(name: string | undefined): string {
     throw new Error('Give the new migration a name: npm run migration -- what_it_changes')
   const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14)
   const file = unreleased ?? `${stamp}_event_indexer_${name}.sql`
-  const heading = unreleased ? handwritten(unreleased) : `-- ${name?.replaceAll('_', ' ')}: steps by hand go here.`
+  const heading = unreleased
+    ? handwritten(unreleased)
+    : `-- ${name?.replaceAll('_', ' ')}: steps by hand go here.`
   writeFileSync(new URL(file, MIGRATIONS), migrationOf(sources, heading))
   return `${file}: ${sources.join(', ')}`
 }

@@ -86,7 +86,10 @@ export async function indexPhoto(
   if (!faceId) return { faceId: null, reason: reasonWithoutFace(UnindexedFaces), obsoleteFaceIds: [] }
 
   const own = areaOf(FaceRecords[0]?.FaceDetail)
-  const largestOther = Math.max(0, ...UnindexedFaces.filter(isAFace).map(({ FaceDetail }) => areaOf(FaceDetail)))
+  const largestOther = Math.max(
+    0,
+    ...UnindexedFaces.filter(isAFace).map(({ FaceDetail }) => areaOf(FaceDetail)),
+  )
   if (largestOther < SIMILAR_FACE_SHARE * own) return { faceId, reason: null, obsoleteFaceIds: [] }
   if (severalFaces === 'skip') return { faceId: null, reason: 'several_faces', obsoleteFaceIds: [faceId] }
   if (largestOther <= own) return { faceId, reason: null, obsoleteFaceIds: [] }

@@ -190,16 +190,18 @@ const attempt = z.object({
   reason: z.string().optional(),
   error: z.string().optional(),
 })
-const attendeeJob = job.extend({
-  event_id: id,
-  starts_at: z.string(),
-  version: z.number(),
-  queued_at: z.string(),
-  ended_at: z.string().nullable(),
-  look_again_at: z.string().nullable(),
-  desired_reason: z.string().nullable(),
-  history: z.array(attempt),
-}).omit({ user_id: true })
+const attendeeJob = job
+  .extend({
+    event_id: id,
+    starts_at: z.string(),
+    version: z.number(),
+    queued_at: z.string(),
+    ended_at: z.string().nullable(),
+    look_again_at: z.string().nullable(),
+    desired_reason: z.string().nullable(),
+    history: z.array(attempt),
+  })
+  .omit({ user_id: true })
 export type AttendeeJob = z.output<typeof attendeeJob>
 
 const keptLetter = z.object({

@@ -16,7 +16,11 @@ const ssm = (): SSMProvider => {
   provider ??= new SSMProvider({
     awsSdkV3Client: new SSMClient({
       maxAttempts: 2,
-      requestHandler: new NodeHttpHandler({ connectionTimeout: 2_000, requestTimeout: 4_000, throwOnRequestTimeout: true }),
+      requestHandler: new NodeHttpHandler({
+        connectionTimeout: 2_000,
+        requestTimeout: 4_000,
+        throwOnRequestTimeout: true,
+      }),
     }),
   })
   return provider
@@ -34,7 +38,11 @@ export interface SecretSource {
  * @param renew whether to read it even if it is kept
  * @throws {SecretError}
  */
-export async function readSecret(what: string, { value, parameter }: SecretSource, renew = false): Promise<string> {
+export async function readSecret(
+  what: string,
+  { value, parameter }: SecretSource,
+  renew = false,
+): Promise<string> {
   if (value !== undefined) return value
   if (parameter === undefined) throw new SecretError(`${what} is not configured`)
   let found: string | undefined
@@ -43,9 +51,12 @@ export async function readSecret(what: string, { value, parameter }: SecretSourc
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : (error as Error)
     logger.error('could not read a secret', { parameter, error: cause })
-    throw new SecretError(`cannot read ${what} from SSM parameter ${parameter}: ${cause.name}: ${cause.message}`, {
-      cause,
-    })
+    throw new SecretError(
+      `cannot read ${what} from SSM parameter ${parameter}: ${cause.name}: ${cause.message}`,
+      {
+        cause,
+      },
+    )
   }
   const secret = found?.trim() ?? ''
   if (secret === '') throw new SecretError(`SSM parameter ${parameter}, for ${what}, is empty`)

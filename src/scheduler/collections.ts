@@ -37,8 +37,7 @@ export async function tendCollections({
       const collection = collectionId(settings, event_id)
       for (let attempt = 1; ; attempt++) {
         try {
-          if (act === 'create')
-            return { event_id, result: await ensureCollection(rekognition, collection) }
+          if (act === 'create') return { event_id, result: await ensureCollection(rekognition, collection) }
           await dropCollection(rekognition, collection)
           return { event_id, result: 'deleted' }
         } catch (error) {

@@ -1,8 +1,8 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { deleteFaces, type Indexed, indexPhoto, type Listing } from '../core/collection.ts'
 import type { LeasedJob, Result } from '../core/contract.ts'
-import type { PhotoObject, PhotoStore } from '../core/photo-store.ts'
 import { formatOf } from '../core/photo-format.ts'
+import type { PhotoObject, PhotoStore } from '../core/photo-store.ts'
 import { MISSING_GRACE_SECONDS, MISSING_PATIENCE_SECONDS } from '../core/policy.ts'
 import { OutOfTime, pause, type Remaining } from '../core/time.ts'
 import { classify, FacesRemainError, type Failure, type FailureKind } from './failure.ts'
@@ -196,16 +196,15 @@ async function indexFace(
     result.needs_listing = needs_listing // the same photo again is the same face, also where a failed try has landed
     if (result.face_id !== indexed.faceId) dismissFace(result)
     result.face_id = indexed.faceId
-    result.obsolete_face_ids = [
-      ...new Set([...result.obsolete_face_ids, ...indexed.obsoleteFaceIds]),
-    ].filter((face) => face !== indexed.faceId)
+    result.obsolete_face_ids = [...new Set([...result.obsolete_face_ids, ...indexed.obsoleteFaceIds])].filter(
+      (face) => face !== indexed.faceId,
+    )
     result.photo_etag = object.etag
     result.refused = indexed.reason
     result.reason = indexed.reason
   } catch (error) {
     const failure = classify(error)
-    if (failure.kind === 'photo_unreadable' && !(await calls.photos.look(key)))
-      throw new NoLongerWanted() // it was deleted just now: looked at again
+    if (failure.kind === 'photo_unreadable' && !(await calls.photos.look(key))) throw new NoLongerWanted() // it was deleted just now: looked at again
     if (failure.kind !== 'photo_unusable') throw error
     refuse(result, object, await reasonOfUnusable(error as Error, key, object, calls))
     result.error = failure.message

@@ -4,49 +4,69 @@ import { afterAll, expect, onTestFinished, vi } from 'vitest'
 import type { Database } from '../../local/postgres.ts'
 import type {
   CollectionResult,
+  CollectionState,
   DeadLetter,
   Forecast,
+  Health,
+  JobState,
+  LeasedJob,
+  ListedFaces,
   Next,
-  Page,
+  Reconciled,
   Result,
-  Task,
-} from '../../src/core/database.ts'
+  RunState,
+  SendBatch,
+} from '../../src/core/contract.ts'
 import type { Attendee, JobRef } from '../../src/core/message.ts'
 import { postgres } from './database.ts'
-
-export type JobState = 'queued' | 'sent' | 'running' | 'indexed' | 'erased' | 'skipped' | 'failed'
 
 /** A row of indexing.face_jobs. */
 export interface Job extends JobRef {
   state: JobState
   reason: string | null
   error: string | null
-  attempts: number
-  dead_letters: number
-  index_calls: number
-  /** The order of the outbox; -Infinity for erasures. */
-  due: Date | number
+  priority: 0 | 1 | 2
+  starts_at: Date
+  repeated: boolean
   queued_at: Date
+  urgent: boolean
+  send_batch: string | null
   sent_at: Date | null
+  attempts: number
+  rescues: number
+  dead_letters: number
+  unanswered: number
+  failures: number
+  index_calls: number
+  history: { at: string; outcome: string; reason?: string; error?: string }[]
   lease_token: string | null
   lease_until: Date | null
+  photo_key: string | null
+  photo_etag: string | null
+  refused: string | null
+  missing_key: string | null
+  missing_since: Date | null
   face_id: string | null
-  face_photo: string | null
-  stray_face_ids: string[]
-  unconfirmed: boolean
-  second_look_at: Date | null
+  obsolete_face_ids: string[]
+  needs_listing: boolean
+  look_again_at: Date | null
   ended_at: Date | null
 }
 
 /** A row of indexing.event_runs. */
 export interface Run {
-  state: 'in_progress' | 'completed' | 'failed'
+  state: RunState
   reason: string | null
   starts_at: Date
-  expanded_at: Date | null
-  collection: 'missing' | 'ready' | 'closing' | 'closing_again' | 'deleted'
+  ends_at: Date
+  fanned_out_at: Date | null
+  settled_at: Date | null
+  collection: CollectionState
   collection_attempts: number
   collection_error: string | null
+  collection_due: Date
+  closed_at: Date | null
+  reconcile_due: Date | number
 }
 
 type Connection = Pick<pg.Pool, 'query'>
@@ -57,53 +77,111 @@ export async function one<T>(connection: Connection, sql: string, values: unknow
   return rows[0]?.[0]
 }
 
-const REST_SECONDS = { lease: 60, quiet: 30, collection: 120 }
+const LEASE_SECONDS = 60
+const QUIET_SECONDS = 30
+const CLOSING_QUIET_SECONDS = 120
+const GRACE_SECONDS = 600
+const PLENTY = 100_000
 
 /** The database functions, called by name and with named arguments as the API calls them. */
 export function functionsOn(connection: Connection) {
   function call<T>(name: string, args: Record<string, unknown> = {}): Promise<T> {
-    const named = Object.keys(args).map((key, index) => `${key} => $${index + 1}`)
-    const values = Object.values(args).map((value) =>
-      typeof value === 'object' && value !== null ? JSON.stringify(value) : value,
+    const given = Object.entries(args).filter(([, value]) => value !== undefined)
+    const named = given.map(([key], index) => `${key} => $${index + 1}`)
+    const values = given.map(([, value]) =>
+      typeof value === 'object' && value !== null && !isTextArray(value) ? JSON.stringify(value) : value,
     )
     return one<T>(connection, `select public.indexing_${name}(${named})`, values)
   }
+  const isTextArray = (value: unknown) =>
+    Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string')
 
   return {
-    claim: async (windowMinutes: number | null = 20, tps: number | null = null) =>
-      (await call<{ events: string[] }>('claim', { window_minutes: windowMinutes, tps })).events,
-    absorb: (page = 5000) => call<{ changes: number; jobs: number; more: boolean }>('absorb', { page }),
-    expand: (page = 10_000) => call<{ jobs: number; more: boolean }>('expand', { page }),
-    collections: (page = 500) => call<{ create: string[]; delete: string[] }>('collections', { page }),
-    collectionsDone: (results: CollectionResult[]) =>
-      call<Record<string, Run['collection']>>('collections_done', {
-        results,
-        quiet_seconds: REST_SECONDS.collection,
-      }),
-    nextPage: (page = 1000, inFlight = 100_000, sent: string | null = null, unsent: Attendee[] = []) =>
-      call<Page>('next_page', { page, in_flight: inFlight, room: null, sent, unsent }),
-    begin: async (messages: JobRef[], token = randomUUID() as string, leaseSeconds = REST_SECONDS.lease) => {
-      const { jobs } = await call<{ jobs: Task[] }>('begin', {
-        messages,
+    startRun: (tps = 10_000, maxFailedShare = 0) =>
+      call<{ schema_version: number }>('start_run', { tps, max_failed_share: maxFailedShare }),
+    /** The events claimed. */
+    claim: async (windowMinutes: number | null = 20) =>
+      (await call<{ events: string[] }>('claim', { window_minutes: windowMinutes })).events,
+    claimReport: (windowMinutes: number | null = 20) =>
+      call<{ events: string[]; locked: string[] }>('claim', { window_minutes: windowMinutes }),
+    /** Processes one page of the changes that may erase, or of the others. */
+    processSome: (erasing: boolean, page = 5000) =>
+      call<{ jobs: number; more: boolean }>('process_changes', { erasing, page }),
+    /** Processes all changes. Returns how many jobs were queued. */
+    processChanges: async (page = 5000) => {
+      let jobs = 0
+      for (const erasing of [true, false])
+        for (let more = true; more; ) {
+          const done = await call<{ jobs: number; more: boolean }>('process_changes', { erasing, page })
+          jobs += done.jobs
+          more = done.more
+        }
+      return jobs
+    },
+    notePhotos: (keys: string[]) => call<number>('note_photos', { photo_keys: keys }),
+    fanOut: (page = 10_000) => call<{ jobs: number; more: boolean }>('fan_out', { page }),
+    collectionsDue: (page = 500) => call<{ create: string[]; delete: string[] }>('collections_due', { page }),
+    collectionsDone: (results: CollectionResult[], quietSeconds = CLOSING_QUIET_SECONDS) =>
+      call<Record<string, CollectionState>>('collections_done', { results, quiet_seconds: quietSeconds }),
+    mayCreateCollection: (event: string) => call<boolean>('may_create_collection', { event }),
+    takeSendBatch: ({
+      page = 1000,
+      workCap = PLENTY,
+      urgentCap = PLENTY,
+      sent = null as number | null,
+      unsent = [] as Attendee[],
+    } = {}) =>
+      call<SendBatch>('take_send_batch', { page, work_cap: workCap, urgent_cap: urgentCap, sent, unsent }),
+    /** Leases the jobs of messages; `jobs` has what each needs, `tasks` those that are to be acted on. */
+    lease: async (messages: JobRef[], token = randomUUID() as string, leaseSeconds = LEASE_SECONDS) => {
+      const { jobs, pace } = await call<{ jobs: LeasedJob[]; pace: { first_ms: number; every_ms: number } }>(
+        'lease',
+        { messages, token, lease_seconds: leaseSeconds },
+      )
+      return { token, jobs, pace, tasks: jobs.filter(({ action }) => action === 'act') }
+    },
+    refresh: (jobs: Attendee[], slots = 0, throttled = false) =>
+      call<{
+        jobs: (Attendee & { photo_key: string | null })[]
+        pace: { first_ms: number; every_ms: number }
+      }>('refresh', { jobs, slots, throttled }),
+    complete: (token: string, results: Result[], { throttled = false } = {}) =>
+      call<Next[]>('complete', {
         token,
-        lease_seconds: leaseSeconds,
-        tps: 10_000,
-      })
-      return { token, tasks: jobs }
-    },
-    pace: async (messages: JobRef[], tps: number) => {
-      const args = { messages, token: randomUUID(), lease_seconds: REST_SECONDS.lease, tps }
-      return (await call<{ pace: { first_ms: number; every_ms: number } }>('begin', args)).pace
-    },
-    finish: (token: string, results: Result[], { throttled = false, tps = 10_000 } = {}) =>
-      call<Next[]>('finish', { token, results, throttled, quiet_seconds: REST_SECONDS.quiet, tps }),
-    bury: (letters: JobRef[]) => call<{ failed: number; requeued: number }>('bury', { letters }),
+        results,
+        throttled,
+        quiet_seconds: QUIET_SECONDS,
+        grace_seconds: GRACE_SECONDS,
+      }),
+    failDeadLetters: (letters: JobRef[]) =>
+      call<{ failed: number; requeued: number }>('fail_dead_letters', { letters }),
     keepDeadLetters: (letters: DeadLetter[]) => call<number>('keep_dead_letters', { letters }),
-    sweep: (lostAfterSeconds = 300) =>
-      call<{ jobs: number; failed: number }>('sweep', { lost_after_seconds: lostAfterSeconds }),
+    rescue: (lostAfterSeconds = 480, batchSeconds = 90) =>
+      call<{ jobs: number; failed: number; looked_again: number }>('rescue', {
+        lost_after_seconds: lostAfterSeconds,
+        batch_seconds: batchSeconds,
+      }),
+    reconcileDue: (event?: string, page = 100) =>
+      call<{ event_id: string; as_of: string }[]>('reconcile_due', { page, event }),
+    reconcile: (
+      event: string,
+      faces: ListedFaces[],
+      { asOf = new Date(Date.now() + 60_000).toISOString(), lagSeconds = 30, repair = true } = {},
+    ) =>
+      call<Reconciled>('reconcile', {
+        event,
+        as_of: asOf,
+        after: null,
+        through: null,
+        faces,
+        lag_seconds: lagSeconds,
+        repair,
+      }),
+    reconcileDone: (event: string, asOf: string) => call<boolean>('reconcile_done', { event, as_of: asOf }),
     replay: (of: { event?: string; attendee?: string; why?: string } = {}) =>
       call<{ jobs: number; events: string[]; held: string[] }>('replay', of),
-    forecast: (tps: number | null = null) => call<Forecast>('forecast', { tps }),
+    forecast: () => call<Forecast>('forecast'),
+    health: (windowMinutes = 20) => call<Health>('health', { window_minutes: windowMinutes }),
     beginNudgedRun: (runSeconds = 60) => call<boolean>('begin_nudged_run', { run_seconds: runSeconds }),
     endNudgedRun: () => call<boolean>('end_nudged_run'),
   }
@@ -114,59 +192,82 @@ export type Functions = ReturnType<typeof functionsOn>
 /** The id that a well-behaved Rekognition gives the face of this photo. */
 export const faceOf = (photo: string) => `face of ${photo}`
 
-/** What a worker reports to whom every call was answered well; `said` says what was different. */
-export function resultOf(task: Task, said: Partial<Result> = {}): Result {
-  const { event_id, user_id, photo, keep } = task
+/** The ETag of a photo that nobody has replaced. */
+export const etagOf = (photo: string) => `etag of ${photo}`
+
+/** The result of a worker whose every call was answered well; `said` says what was different. */
+export function resultOf(task: LeasedJob, said: Partial<Result> = {}): Result {
+  const { event_id, user_id, photo_key, face_id, face_key, face_etag, may_stay } = task
+  const known = photo_key !== null && face_key === photo_key && face_etag !== null && face_id !== null
   return {
     event_id,
     user_id,
-    outcome: photo ? 'indexed' : 'erased',
-    photo,
-    face_id: keep ?? (photo ? faceOf(photo) : null),
-    faces: [],
-    certain: true,
+    outcome: photo_key === null ? 'erased' : 'indexed',
+    photo_key,
+    photo_etag: photo_key === null ? null : etagOf(photo_key),
+    face_id: photo_key === null ? (may_stay ? face_id : null) : known ? face_id : faceOf(photo_key),
+    obsolete_face_ids: [],
+    needs_listing: false,
+    refused: null,
     reason: null,
     error: null,
-    calls: photo && !keep ? 1 : 0,
+    index_calls: photo_key === null || known ? 0 : 1,
     ...said,
   }
 }
 
+/** What a worker says that found no use for the photo. */
+export const refusedFor = (reason: string): Partial<Result> => ({
+  outcome: 'skipped',
+  face_id: null,
+  refused: reason,
+  reason,
+})
+
+/** What a worker says whose call failed in passing. */
+export const failedWith = (error: string, reason = 'unavailable'): Partial<Result> => ({
+  outcome: 'retry',
+  photo_etag: null,
+  face_id: null,
+  reason,
+  error,
+})
+
 /** Steps of several calls each, as the scheduler and the worker take them. */
 export function stepsOn(functions: Functions) {
-  const { absorb, claim, collections, collectionsDone, expand, nextPage, begin, finish } = functions
+  const { processChanges, claim, collectionsDue, collectionsDone, fanOut, takeSendBatch, lease, complete } =
+    functions
   const made = new Set<string>() // collections
 
-  /** Absorbs what has changed, claims what is due, makes the collections and writes all jobs. Returns the events claimed. */
+  /** Processes all changes, claims what is due, makes the collections and writes all jobs. Returns the events claimed. */
   async function prepare(): Promise<string[]> {
-    while ((await absorb()).changes > 0) {}
+    await processChanges()
     const claimed = await claim()
-    const { create } = await collections()
+    const { create } = await collectionsDue()
     await collectionsDone(
       create.map((event_id) => ({ event_id, result: made.has(event_id) ? 'exists' : 'created' })),
     )
     for (const event of create) made.add(event)
-    while ((await expand()).more) {}
+    while ((await fanOut()).more) {}
     return claimed
   }
 
-  /** Sends all that is queued, page after page. Returns the messages. */
+  /** Sends all that is queued, batch after batch. Returns the messages. */
   async function sendAll(): Promise<JobRef[]> {
     const messages: JobRef[] = []
-    for (let page = await nextPage(); page.jobs.length > 0; ) {
-      messages.push(...page.jobs)
-      page = await nextPage(1000, 100_000, page.token)
+    for (let batch = await takeSendBatch(); batch.jobs.length > 0; ) {
+      messages.push(...batch.jobs.map(({ event_id, user_id, version }) => ({ event_id, user_id, version })))
+      batch = await takeSendBatch({ sent: batch.send_batch })
     }
     return messages
   }
 
-  /** Works on messages as a worker does to whom every call is answered well. */
+  /** Works on messages as a worker whose every call is answered well. */
   async function work(messages: JobRef[], said: Partial<Result> = {}): Promise<Next[]> {
-    const { token, tasks } = await begin(messages)
-    const toDo = tasks.filter((task) => task.action !== 'none')
-    return finish(
+    const { token, tasks } = await lease(messages)
+    return complete(
       token,
-      toDo.map((task) => resultOf(task, said)),
+      tasks.map((task) => resultOf(task, said)),
     )
   }
 
@@ -297,17 +398,18 @@ function insideOf(connection: Connection) {
       return rows[0]
     },
 
-    /** How many changes of the app are noted and not yet looked at. */
+    /** How many changes of the app are noted and not yet processed. */
     changes: () => one<number>(connection, 'select count(*)::int from indexing.changes'),
 
     /** Lets the leases of workers run out. */
     expireLeases: () =>
       connection.query(
-        "update indexing.face_jobs set lease_until = now() - interval '1 s' where state = 'running'",
+        "update indexing.face_jobs set lease_until = now() - interval '5 s' where state = 'running'",
       ),
 
-    /** Lets the leases of pages that schedulers are sending run out. */
-    expirePages: () => connection.query("update indexing.pages set until = now() - interval '1 s'"),
+    /** Lets the send batches of schedulers be old: they have died. */
+    expireSendBatches: () =>
+      connection.query("update indexing.send_batches set handed_at = now() - interval '1 hour'"),
 
     /** Lets every message that was sent be so many seconds old. */
     ageMessages: (seconds: number) =>
@@ -340,6 +442,7 @@ async function openPlace(): Promise<Place> {
   const database = await postgres.createDatabase()
   const service = new pg.Pool({ ...asService(database), max: 25 })
   const owner = new pg.Pool({ connectionString: database.url, max: 10 })
+  await owner.query('update indexing.settings set index_faces_tps = 10000')
   for (const pool of [service, owner]) pool.on('error', () => {}) // the database was dropped
   const close = async () => {
     await Promise.all([service.end(), owner.end()])
@@ -363,6 +466,7 @@ async function emptiedPlace(): Promise<Place> {
   )
   await owner.query(`
     truncate ${tables};
+    insert into indexing.settings (index_faces_tps) values (10000);
     insert into indexing.pace default values;
     insert into indexing.nudging default values`)
   return shared

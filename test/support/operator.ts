@@ -16,7 +16,7 @@ import { type Environment, findSystem } from '../../cli/system.ts'
 import type { Terminal } from '../../cli/terminal.ts'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
-import type { Result } from '../../src/core/database.ts'
+import type { Result } from '../../src/core/contract.ts'
 import { readMessage } from '../../src/core/message.ts'
 import { openLedger } from './ledger.ts'
 
@@ -46,7 +46,8 @@ export async function openOperated() {
   const deadLetters = queue('dead-letters')
   const redrive = { deadLetterTargetArn: deadLetters.arn, maxReceiveCount: '5' }
   const work = queue('work', { RedrivePolicy: JSON.stringify(redrive) })
-  const aws = await startAws({ region: REGION, queues: [deadLetters, work], buckets: [] })
+  const urgent = queue('urgent', { RedrivePolicy: JSON.stringify(redrive) })
+  const aws = await startAws({ region: REGION, queues: [deadLetters, work, urgent], buckets: [] })
   onTestFinished(aws.close)
   const workQueueUrl = aws.queueUrls.get('work') ?? ''
   const deadLetterQueueUrl = aws.queueUrls.get('dead-letters') ?? ''
@@ -56,6 +57,7 @@ export async function openOperated() {
     SUPABASE_URL: gateway.url,
     SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
     WORK_QUEUE_URL: workQueueUrl,
+    URGENT_QUEUE_URL: aws.queueUrls.get('urgent') ?? '',
     AWS_REGION: REGION,
     AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
     AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,

@@ -3,7 +3,7 @@ import { RekognitionClient } from '@aws-sdk/client-rekognition'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import {
   ChangeMessageVisibilityCommand,
-  DeleteMessageBatchCommand,
+  DeleteMessageCommand,
   type Message,
   PurgeQueueCommand,
   ReceiveMessageCommand,
@@ -16,8 +16,9 @@ import { startGateway } from '../../local/gateway/server.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import { connectDatabase } from '../../src/core/database.ts'
+import { connectPhotoStore } from '../../src/core/photo-store.ts'
 import { emptyOutbox } from '../../src/scheduler/outbox.ts'
-import { schedule } from '../../src/scheduler/scheduler.ts'
+import { type SchedulerParts, schedule } from '../../src/scheduler/scheduler.ts'
 import { type WorkerParts, work } from '../../src/worker/worker.ts'
 import { postgres } from './database.ts'
 
@@ -38,10 +39,16 @@ export async function openStage() {
   const aws = await startAws({
     region: REGION,
     buckets: [BUCKET],
-    queues: [{ logicalId: 'WorkQueue', name: 'work', arn: '', attributes: { VisibilityTimeout: '3600' } }],
+    queues: ['work', 'urgent'].map((name) => ({
+      logicalId: name,
+      name,
+      arn: `arn:aws:sqs:${REGION}:000000000000:${name}`,
+      attributes: { VisibilityTimeout: '3600' },
+    })),
   })
   const { s3, sqs } = aws
-  const queueUrl = aws.queueUrls.get('WorkQueue') ?? ''
+  const workQueueUrl = aws.queueUrls.get('work') ?? ''
+  const urgentQueueUrl = aws.queueUrls.get('urgent') ?? ''
   const rekognition = await startRekognition({
     engine: syntheticEngine(),
     s3Endpoint: aws.endpoint,
@@ -49,48 +56,56 @@ export async function openStage() {
   })
 
   const app = new pg.Pool({ connectionString: database.url, max: 10 })
-  const parts: WorkerParts = {
+  const client = new RekognitionClient({
+    region: REGION,
+    credentials: aws.credentials,
+    endpoint: rekognition.endpoint,
+    maxAttempts: 1,
+  })
+  const parts: WorkerParts & SchedulerParts = {
     settings: {
       collectionPrefix: PREFIX,
-      photoBucket: BUCKET,
-      workQueueUrl: queueUrl,
+      workQueueUrl,
+      urgentQueueUrl,
       indexFacesTps: 10_000,
+      maxFailedShare: 0,
       maxReceives: 1000,
+      severalFaces: 'skip',
     },
-    database: connectDatabase(gateway.url, gateway.serviceRoleKey),
-    rekognition: new RekognitionClient({
-      region: REGION,
-      credentials: aws.credentials,
-      endpoint: rekognition.endpoint,
-      maxAttempts: 1,
-    }),
+    database: connectDatabase(gateway.url, async () => gateway.serviceRoleKey),
+    rekognition: client,
+    photos: connectPhotoStore(BUCKET, REGION, client, aws.endpoint),
     sqs,
   }
 
   const sql = async <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> =>
     (await app.query<Row>(text, values)).rows
 
-  const upload = async (content: string = randomUUID()): Promise<string> => {
-    const key = `photos/${randomUUID()}.jpg`
+  /** Puts a photo into the bucket: under this key, or under one of its own. Returns the key. */
+  const upload = async (
+    content: string = randomUUID(),
+    key = `photos/${randomUUID()}.jpg`,
+  ): Promise<string> => {
     await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
     return key
   }
 
   let unread: Message[] = []
+  /** The queue that each message came from. */
+  const origins = new WeakMap<Message, string>()
+  const originOf = (message: Message) => origins.get(message) ?? workQueueUrl
 
   /** Whatever messages there are: those of one event, while the others stay for who asks for them, or all. */
   const receive = async (event?: string): Promise<Message[]> => {
-    for (;;) {
-      const { Messages = [] } = await sqs.send(
-        new ReceiveMessageCommand({
-          QueueUrl: queueUrl,
-          MaxNumberOfMessages: 10,
-          AttributeNames: ['All'],
-        }),
-      )
-      if (Messages.length === 0) break
-      unread.push(...Messages)
-    }
+    for (const QueueUrl of [urgentQueueUrl, workQueueUrl])
+      for (;;) {
+        const { Messages = [] } = await sqs.send(
+          new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, AttributeNames: ['All'] }),
+        )
+        if (Messages.length === 0) break
+        for (const message of Messages) origins.set(message, QueueUrl)
+        unread.push(...Messages)
+      }
     const messages = unread.filter(({ Body = '' }) => !event || Body.includes(event))
     unread = unread.filter((message) => !messages.includes(message))
     return messages
@@ -98,7 +113,7 @@ export async function openStage() {
 
   const makeVisible = async (message: Message): Promise<void> => {
     const change = new ChangeMessageVisibilityCommand({
-      QueueUrl: queueUrl,
+      QueueUrl: originOf(message),
       ReceiptHandle: message.ReceiptHandle,
       VisibilityTimeout: 0,
     })
@@ -110,11 +125,11 @@ export async function openStage() {
   const unsettled = () =>
     sql<{ what: string }>(`
       select 'job ' || state || ' ' || event_id || ' ' || user_id || ' ' || coalesce(error, '') as what
-      from indexing.face_jobs where state in ('queued', 'sent', 'running') or second_look_at is not null
+      from indexing.face_jobs where state in ('queued', 'sent', 'running')
       union all select 'change of ' || coalesce(event_id::text, user_id::text) from indexing.changes
       union all select 'run of ' || event_id from indexing.event_runs where state = 'in_progress'
       union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs
-        where collection in ('missing', 'closing', 'closing_again') and state <> 'failed'`)
+        where collection in ('missing', 'closing') and state <> 'failed'`)
 
   const stage = {
     parts,
@@ -157,11 +172,14 @@ export async function openStage() {
     },
 
     /** Puts a message into the work queue that no scheduler sent. */
-    send: (body: string) => sqs.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: body })),
+    send: (body: string) => sqs.send(new SendMessageCommand({ QueueUrl: workQueueUrl, MessageBody: body })),
 
-    discardMessages: () => sqs.send(new PurgeQueueCommand({ QueueUrl: queueUrl })),
+    async discardMessages(): Promise<void> {
+      for (const QueueUrl of [urgentQueueUrl, workQueueUrl])
+        await sqs.send(new PurgeQueueCommand({ QueueUrl }))
+    },
 
-    runScheduler: (using: WorkerParts = parts) => schedule(20, using, () => MINUTE),
+    runScheduler: (using: SchedulerParts = parts) => schedule(20, using, () => MINUTE),
 
     /** Sends what is queued, and does nothing more of what a scheduler does. */
     async emptyOutbox(): Promise<void> {
@@ -172,43 +190,39 @@ export async function openStage() {
     /** Hands messages to a worker as Lambda would; those that it acknowledges are deleted, the others made visible. */
     async runWorker(messages: Message[], using: WorkerParts = parts, forMs = MINUTE) {
       const end = performance.now() + forMs
-      const outcomes = await work(messages.map(asRecord), using, () => end - performance.now())
+      const outcomes = await work(
+        messages.map((message) => asRecord(message, originOf(message))),
+        using,
+        () => end - performance.now(),
+      )
       for (const message of messages.filter((_, index) => outcomes[index]?.status === 'rejected'))
         await makeVisible(message)
       const done = messages.filter((_, index) => outcomes[index]?.status === 'fulfilled')
-      for (let start = 0; start < done.length; start += 10) {
-        const Entries = done
-          .slice(start, start + 10)
-          .map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }))
-        await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries }))
-      }
+      for (const message of done)
+        await sqs.send(
+          new DeleteMessageCommand({ QueueUrl: originOf(message), ReceiptHandle: message.ReceiptHandle }),
+        )
       return outcomes
     },
 
     /** All leases, backoffs and waits run out, or those of one event. */
     async timePasses(event?: string): Promise<void> {
       const of = [event ?? null]
-      await sql(
-        `update indexing.face_jobs set lease_until = now() - interval '1 s'
-         where state = 'running' and ($1::uuid is null or event_id = $1)`,
-        of,
-      )
-      await sql(
-        `update indexing.pages p set until = now() - interval '1 s'
+      const ofEvent = '($1::uuid is null or event_id = $1)'
+      for (const statement of [
+        `update indexing.face_jobs set lease_until = now() - interval '5 s' where state = 'running' and ${ofEvent}`,
+        `update indexing.send_batches b set handed_at = now() - interval '1 hour'
          where $1::uuid is null
-           or exists (select from indexing.face_jobs j where j.sent_at = p.sent_at and j.event_id = $1)`,
-        of,
-      )
-      await sql(
-        `update indexing.event_runs set collection_due = now()
-         where collection_due > now() and ($1::uuid is null or event_id = $1)`,
-        of,
-      )
-      await sql(
-        `update indexing.face_jobs set second_look_at = now()
-         where second_look_at > now() and ($1::uuid is null or event_id = $1)`,
-        of,
-      )
+           or exists (select from indexing.face_jobs j where j.send_batch = b.id and j.event_id = $1)`,
+        `update indexing.event_runs set collection_due = now(), closed_at = closed_at - interval '1 hour'
+         where collection in ('missing', 'closing') and ${ofEvent}`,
+        `update indexing.event_runs set reconcile_due = now(), changed_at = changed_at - interval '1 hour'
+         where reconcile_due between now() and now() + interval '2 minutes' and ${ofEvent}`,
+        `update indexing.face_jobs set missing_since = missing_since - interval '1 minute'
+         where missing_since is not null and ${ofEvent}`,
+        `update indexing.face_jobs set ended_at = ended_at - interval '1 minute' where ${ofEvent}`,
+      ])
+        await sql(statement, of)
     },
 
     /** Minutes go by, with schedulers and workers that live, until nothing is left to do. */
@@ -217,7 +231,12 @@ export async function openStage() {
         await stage.timePasses()
         await stage.runScheduler()
         await stage.runWorker(await receive())
-        if ((await unsettled()).length === 0) return
+        const { length } = await unsettled()
+        const [{ due } = { due: 0 }] = await sql<{ due: number }>(
+          `select count(*)::int as due from indexing.event_runs
+           where collection = 'ready' and reconcile_due <= now() + interval '2 minutes'`,
+        )
+        if (length === 0 && due === 0) return
       }
       const left = (await unsettled()).map(({ what }) => what)
       throw new Error(`the system did not come to rest: ${left.join('; ')}`)
@@ -259,7 +278,7 @@ export async function openStage() {
   return stage
 }
 
-function asRecord(message: Message): SQSRecord {
+function asRecord(message: Message, queueUrl: string): SQSRecord {
   return {
     messageId: message.MessageId ?? '',
     receiptHandle: message.ReceiptHandle ?? '',
@@ -268,7 +287,7 @@ function asRecord(message: Message): SQSRecord {
     messageAttributes: {},
     md5OfBody: message.MD5OfBody ?? '',
     eventSource: 'aws:sqs',
-    eventSourceARN: 'arn:aws:sqs:us-east-1:000000000000:work',
-    awsRegion: 'us-east-1',
+    eventSourceARN: `arn:aws:sqs:${REGION}:000000000000:${queueUrl.split('/').at(-1)}`,
+    awsRegion: REGION,
   }
 }
