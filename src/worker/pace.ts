@@ -11,7 +11,8 @@ export class Pace {
   #next = 0
   #everyMs = 0
   #left: number
-  #waiting = 0
+  #waiting = 0 // turns that were asked for and not given yet …
+  #asking = 0 // … and of these, the ones without a slot
   #generation = 0
   #throttled = false
   #renewal: Promise<void> | undefined
@@ -39,6 +40,7 @@ export class Pace {
    */
   async turn(): Promise<number> {
     this.#waiting++
+    this.#asking++
     try {
       for (;;) {
         await this.#renewal
@@ -47,12 +49,14 @@ export class Pace {
           continue
         }
         this.#left--
+        this.#asking--
         const generation = this.#generation
         const wait = Math.ceil(this.#next - performance.now())
         this.#next += this.#everyMs
         if (wait > this.#remaining()) throw new OutOfTime()
         await pause(wait)
         if (generation === this.#generation) return generation
+        this.#asking++
       }
     } finally {
       this.#waiting--
@@ -68,7 +72,8 @@ export class Pace {
   }
 
   async #askForMore(): Promise<void> {
-    const [count, throttled] = [this.#waiting, this.#throttled]
+    const throttled = this.#throttled
+    const count = throttled ? this.#waiting : this.#asking // the slots given before are void after a throttled call
     this.#throttled = false
     this.#take(await this.#renew(count, throttled))
     this.#left = count

@@ -159,8 +159,8 @@ begin
     job.photo_key := result ->> 'photo_key';
     job.photo_etag := result ->> 'photo_etag';
     job.refused := result ->> 'refused';
-  elsif job.face_id is null then
-    job.photo_key := coalesce(result ->> 'photo_key', job.photo_key);
+  elsif job.face_id is null and result ->> 'photo_key' <> coalesce(job.photo_key, '') then
+    job.photo_key := result ->> 'photo_key';
     job.photo_etag := null;
     job.refused := null;
   end if;

@@ -46,9 +46,9 @@ begin
       needs_listing = j.needs_listing or (j.state = 'running' and j.lease_token <> token), -- its last worker was lost
       lease_token = token, lease_until = now + make_interval(secs => lease_seconds), leased_version = j.version,
       -- Known from now on, so that an event of the bucket about this object finds the job.
-      photo_etag = case when j.face_id is null and j.photo_key is distinct from free.photo_key then null else j.photo_etag end,
-      refused = case when j.photo_key is distinct from free.photo_key then null else j.refused end,
-      unanswered = case when j.photo_key is distinct from free.photo_key then 0 else j.unanswered end,
+      photo_etag = case when j.face_id is null and j.photo_key <> free.photo_key then null else j.photo_etag end,
+      refused = case when j.face_id is null and j.photo_key <> free.photo_key then null else j.refused end,
+      unanswered = case when j.photo_key <> free.photo_key then 0 else j.unanswered end,
       photo_key = case when j.face_id is null then coalesce(free.photo_key, j.photo_key) else j.photo_key end
     from free
     where j.event_id = free.event_id and j.user_id = free.user_id

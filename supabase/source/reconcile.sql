@@ -54,7 +54,7 @@ begin
     select user_id from listed union select user_id from known union select user_id from consenting
   ), compared as (
     select
-      a.user_id, k.user_id is not null as has_job, k.state, k.photo_key as looked_at, k.photo_etag, k.face_id, k.missing_key,
+      a.user_id, k.user_id is not null as has_job, k.state, k.photo_key as looked_at, k.photo_etag, k.face_id, k.missing_key, k.refused,
       k.ended_at is not null as ended, k.ended_at < lag as settled,
       coalesce(l.face_ids, '{}') as face_ids, d.photo_key, d.reason,
       indexing.may_stay(d.reason, d.profile_key, k.photo_key) as may_stay,
@@ -72,7 +72,7 @@ begin
       when photo_key is null and not may_stay and face_ids <> '{}' then 'extra'
       when photo_key is null and not may_stay and face_id is not null then 'unnoticed'
       when photo_key is not null and looked_at is distinct from photo_key and missing_key is distinct from photo_key then 'unnoticed'
-      when photo_key is not null and state in ('erased', 'skipped') and photo_etag is null and missing_key is distinct from photo_key then 'unnoticed'
+      when photo_key is not null and state in ('erased', 'skipped') and refused is null and missing_key is distinct from photo_key then 'unnoticed'
       when face_id is null and face_ids <> '{}' then 'extra'
       when face_id is not null and face_id <> all (face_ids) and settled then 'missing'
       when not face_ids <@ array_remove(array[face_id], null) then 'doubled'

@@ -15,6 +15,7 @@ import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import { dropCollection } from '../../src/core/collection.ts'
 import { connectDatabase } from '../../src/core/database.ts'
 import { connectPhotoStore } from '../../src/core/photo-store.ts'
 import { emptyOutbox } from '../../src/scheduler/outbox.ts'
@@ -264,6 +265,9 @@ export async function openStage() {
           event,
         ])
       )[0]?.status,
+
+    /** Deletes the event's collection, as the app does. */
+    dropCollection: (event: string) => dropCollection(client, PREFIX + event),
 
     indexCalls: () => rekognition.calls().IndexFaces.calls,
 

@@ -1,14 +1,20 @@
 import { describe, expect, it } from 'vitest'
-import { Pace } from '../src/worker/pace.ts'
+import { OutOfTime } from '../../src/core/time.ts'
+import { Pace } from '../../src/worker/pace.ts'
 
-/** A pace whose slots are renewed at once, with who had a turn in the order in which they had it. */
-function paceOf(firstMs: number, everyMs: number) {
+/** A pace with so many slots, which are renewed at once; turns are noted in the order in which they were given. */
+function paceOf(first_ms: number, every_ms: number, { slots = 100, remainingMs = 60_000 } = {}) {
   const order: string[] = []
-  const renewals: number[] = []
-  const pace = new Pace({ firstMs, everyMs }, async (slots) => {
-    renewals.push(slots)
-    return { firstMs: 50, everyMs: 10 }
-  })
+  const renewals: { slots: number; throttled: boolean }[] = []
+  const pace = new Pace(
+    { first_ms, every_ms },
+    slots,
+    async (slots, throttled) => {
+      renewals.push({ slots, throttled })
+      return { first_ms: 50, every_ms: 10 }
+    },
+    () => remainingMs,
+  )
   const turn = async (who: string) => {
     const generation = await pace.turn()
     order.push(who)
@@ -32,7 +38,7 @@ describe('the pace of a batch', () => {
     const others = [turn('second'), turn('third')]
     pace.refused(slot)
     await Promise.all([turn('again'), ...others])
-    expect(renewals).toEqual([3])
+    expect(renewals).toEqual([{ slots: 3, throttled: true }])
     expect(order.toSorted()).toEqual(['again', 'refused', 'second', 'third'])
   })
 
@@ -41,6 +47,20 @@ describe('the pace of a batch', () => {
     const slots = await Promise.all([turn('first'), turn('second'), turn('third')])
     for (const slot of slots) pace.refused(slot)
     pace.refused(await turn('again'))
-    expect(renewals).toEqual([1, 1])
+    expect(renewals).toEqual([{ slots: 1, throttled: true }])
+  })
+
+  it('asks for more slots when those that it was given are used up, without slowing down', async () => {
+    const { order, renewals, turn } = paceOf(0, 0, { slots: 1 })
+    await Promise.all([turn('first'), turn('second'), turn('third')])
+    expect(order).toHaveLength(3)
+    expect(renewals).toEqual([{ slots: 2, throttled: false }])
+  })
+
+  it('gives no turn that lies beyond the time that is left: it says so at once', async () => {
+    const { turn } = paceOf(5_000, 1_000, { remainingMs: 1_000 })
+    const began = performance.now()
+    await expect(turn('too late')).rejects.toThrow(OutOfTime)
+    expect(performance.now() - began).toBeLessThan(4_000)
   })
 })

@@ -9,8 +9,8 @@ import {
   SearchFacesCommand,
 } from '@aws-sdk/client-rekognition'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { syntheticEngine } from '../local/rekognition/synthetic-engine.ts'
-import { asBytes, inBucket, openRekognition } from './support/rekognition.ts'
+import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import { asBytes, inBucket, openRekognition } from '../support/rekognition.ts'
 
 let rekognition: Awaited<ReturnType<typeof openRekognition>>
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { MessageError, readMessage, writeMessage } from '../src/core/message.ts'
+import { MessageError, readMessage, writeMessage } from '../../src/core/message.ts'
 
 const event_id = '0b0c1f2e-3d4c-4b5a-8697-a8b9cadbecfd'
 const user_id = '11111111-2222-4333-8444-555555555555'

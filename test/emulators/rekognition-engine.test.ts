@@ -7,11 +7,11 @@ import {
 } from '@aws-sdk/client-rekognition'
 import sharp, { type Sharp } from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { groupPhotos, type Portrait, portraitsFromGroupPhotos } from '../local/photos.ts'
-import type { BoundingBox, FaceEngine } from '../local/rekognition/engine.ts'
-import { similarity } from '../local/rekognition/faces/similarity.ts'
-import { startFacesEngine } from '../local/rekognition/faces-engine.ts'
-import { asBytes, openRekognition } from './support/rekognition.ts'
+import { groupPhotos, type Portrait, portraitsFromGroupPhotos } from '../../local/photos.ts'
+import type { BoundingBox, FaceEngine } from '../../local/rekognition/engine.ts'
+import { similarity } from '../../local/rekognition/faces/similarity.ts'
+import { startFacesEngine } from '../../local/rekognition/faces-engine.ts'
+import { asBytes, openRekognition } from '../support/rekognition.ts'
 
 const CollectionId = 'people'
 let engine: FaceEngine

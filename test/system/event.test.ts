@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
-import type { LocalSystem } from '../local/system.ts'
-import { freshSystem } from './support/system.ts'
+import type { LocalSystem } from '../../local/system.ts'
+import { freshSystem } from '../support/system.ts'
 
 const soon = () => new Date(Date.now() + 600_000)
 const people = (count: number) =>
@@ -105,7 +105,7 @@ test('a worker is killed by its time-out with a batch half done: the whole batch
   const event = await app.createEvent({ name: 'Party', startsAt: soon() })
   const users = await app.addAttendees(event, people(10))
   // All have been indexed, and nobody takes the worker's word for it until its time is up.
-  gateway.setFaults((request) => (request.function === 'indexing_finish' ? { delayMs: 60_000 } : undefined))
+  gateway.setFaults((request) => (request.function === 'indexing_complete' ? { delayMs: 60_000 } : undefined))
   await functions.invoke('scheduler', {})
   // By the host, or by middy five milliseconds before it.
   await vi.waitFor(() => expect(functions.counts('worker').milliseconds).toBeGreaterThan(19_000), 120_000)

@@ -1,7 +1,7 @@
 import { DeleteFacesCommand, IndexFacesCommand } from '@aws-sdk/client-rekognition'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ensureCollection } from '../src/core/collection.ts'
-import { openStage, type Stage } from './support/stage.ts'
+import { ensureCollection } from '../../src/core/collection.ts'
+import { openStage, type Stage } from '../support/stage.ts'
 
 let stage: Stage
 beforeAll(async () => {
@@ -18,12 +18,12 @@ const photoOf = async (user: string) =>
 /** What the app does in a request of its own, whenever that comes to it. */
 const app = {
   indexFace: async (event: string, user: string, photo: string) => {
-    const { rekognition, settings } = stage.parts
+    const { photos, rekognition, settings } = stage.parts
     await rekognition.send(
       new IndexFacesCommand({
         CollectionId: collectionOf(event),
         ExternalImageId: user,
-        Image: { S3Object: { Bucket: settings.photoBucket, Name: photo } },
+        Image: { S3Object: { Bucket: photos.bucket, Name: photo } },
       }),
     )
   },
@@ -61,13 +61,8 @@ async function follow() {
 
 const jobOf = async (event: string, user: string) =>
   (
-    await stage.sql<{
-      state: string
-      reason: string | null
-      index_calls: number
-      second_look_at: Date | null
-    }>(
-      'select state, reason, index_calls, second_look_at from indexing.face_jobs where (event_id, user_id) = ($1, $2)',
+    await stage.sql<{ state: string; reason: string | null; index_calls: number }>(
+      'select state, reason, index_calls from indexing.face_jobs where (event_id, user_id) = ($1, $2)',
       [event, user],
     )
   )[0]
@@ -77,7 +72,7 @@ const rightFaces = async (event: string) =>
     stage.facesOf(event)?.sort((one, other) => (String(one.user) < String(other.user) ? -1 : 1)),
   ).toEqual(await stage.wantedFacesOf(event))
 
-describe('what the app does by itself after its commit, and after us, is put right by the second look', () => {
+describe('what the app does by itself after its commit, and after us, is put right by reconcile', () => {
   it('a face that it deletes after consent was taken back and given again is indexed again', async () => {
     const { event, user } = await completedEvent()
     await app.consent(event, user, false)
@@ -120,25 +115,22 @@ describe('what the app does by itself after its commit, and after us, is put rig
   })
 })
 
-describe('the second look', () => {
-  it('comes a minute after the change, once, and leaves a completed event completed', async () => {
+describe('reconcile', () => {
+  it('comes a minute after the change, and queues nobody where nothing differs', async () => {
     const { event, user } = await completedEvent()
     await app.photo(user, await stage.upload())
     await follow()
     const [{ seconds } = { seconds: 0 }] = await stage.sql<{ seconds: number }>(
-      'select extract(epoch from second_look_at - now())::float as seconds from indexing.face_jobs where user_id = $1',
-      [user],
+      'select extract(epoch from reconcile_due - now())::float as seconds from indexing.event_runs where event_id = $1',
+      [event],
     )
     expect(seconds).toBeGreaterThan(30)
     expect(seconds).toBeLessThanOrEqual(60)
-    await follow()
-    expect(await jobOf(event, user)).toMatchObject({ state: 'indexed' })
     await stage.timePasses()
-    await stage.runScheduler()
-    expect(await jobOf(event, user)).toMatchObject({ state: 'sent', second_look_at: null })
+    const report = await stage.runScheduler()
+    expect(report.reconciled).toMatchObject({ differences: 0 })
+    expect(await jobOf(event, user)).toMatchObject({ state: 'indexed' })
     expect(await stage.statusOf(event)).toBe('completed')
-    await stage.comeToRest()
-    expect(await jobOf(event, user)).toMatchObject({ state: 'indexed', second_look_at: null })
   })
 
   it.each([
@@ -146,12 +138,11 @@ describe('the second look', () => {
     ['no face', 'no-face'],
     ['no picture', 'not-an-image'],
   ])('costs no second call for a photo of %s', async (_, content) => {
-    const { event, user } = await completedEvent()
+    const { user } = await completedEvent()
     const before = stage.indexCalls()
     await app.photo(user, await stage.upload(content))
     await stage.comeToRest()
     expect(stage.indexCalls()).toBe(before + 1)
-    expect((await jobOf(event, user))?.second_look_at).toBeNull()
   })
 })
 

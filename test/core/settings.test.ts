@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { readSettings, SettingsError } from '../src/core/settings.ts'
+import { readSettings, SettingsError } from '../../src/core/settings.ts'
 
 const complete = {
   SUPABASE_URL: 'https://project.supabase.co',
@@ -7,6 +7,7 @@ const complete = {
   S3_BUCKET_NAME: 'photos',
   AWS_REGION: 'eu-central-1',
   WORK_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/1/work',
+  URGENT_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/1/urgent',
 }
 
 const refusal = (environment: Record<string, string | undefined>): string => {
@@ -25,6 +26,8 @@ describe('the settings', () => {
       collectionPrefix: 'memento_event_',
       indexFacesTps: 5,
       maxReceives: 5,
+      maxFailedShare: 0,
+      severalFaces: 'skip',
     })
   })
 
@@ -34,7 +37,7 @@ describe('the settings', () => {
       SUPABASE_SERVICE_ROLE_KEY: undefined,
       SUPABASE_SERVICE_ROLE_KEY_PARAMETER: '/event-indexer/prod/key',
     })
-    expect(settings.serviceRoleKeyParameter).toBe('/event-indexer/prod/key')
+    expect(settings.supabaseKeyParameter).toBe('/event-indexer/prod/key')
   })
 
   it('may stand beside those of the first version that are no longer used', () => {
@@ -51,6 +54,7 @@ describe('the settings', () => {
       'S3_BUCKET_NAME',
       'AWS_REGION',
       'WORK_QUEUE_URL',
+      'URGENT_QUEUE_URL',
     ]) {
       expect(message).toContain(`${name} is missing`)
     }
@@ -63,6 +67,10 @@ describe('the settings', () => {
     ['S3_BUCKET_NAME', ''],
     ['COLLECTION_PREFIX', 'spaces are not allowed'],
     ['COLLECTION_PREFIX', 'x'.repeat(220)],
+    ['MAX_FAILED_SHARE', '1.5'],
+    ['MAX_FAILED_SHARE', 'some'],
+    ['SEVERAL_FACES', 'all'],
+    ['URGENT_QUEUE_URL', 'urgent'],
     ['INDEX_FACES_TPS', 'fast'],
     ['INDEX_FACES_TPS', '0'],
     ['INDEX_FACES_TPS', ''],

@@ -1,8 +1,8 @@
 import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-sqs'
 import pg from 'pg'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import type { LocalSystem } from '../local/system.ts'
-import { freshSystem } from './support/system.ts'
+import type { LocalSystem } from '../../local/system.ts'
+import { freshSystem } from '../support/system.ts'
 
 const ID = '3f0c6f0e-9a3b-4a57-8d0c-0f6f3a1b2c4d'
 const body = (fields: object) =>

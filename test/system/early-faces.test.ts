@@ -7,25 +7,27 @@ import { openStage } from '../support/stage.ts'
 async function indexedByTheApp() {
   const stage = await openStage()
   onTestFinished(stage.close)
-  const { database, rekognition, settings } = stage.parts
+  const { database, photos, rekognition, settings } = stage.parts
   const event = await stage.createEvent()
   const user = await stage.createAttendee(event)
   const collection = settings.collectionPrefix + event
 
-  await database.absorb(1000)
-  await database.claim(20, settings.indexFacesTps)
-  const { create } = await database.collections(500)
+  await database.process_changes({ erasing: true })
+  await database.process_changes({ erasing: false })
+  await database.claim({ window_minutes: 20 })
+  const { create } = await database.collections_due({ page: 500 })
   expect(create).toEqual([event])
-  await database.collectionsDone([
-    { event_id: event, result: await ensureCollection(rekognition, collection) },
-  ])
+  await database.collections_done({
+    results: [{ event_id: event, result: await ensureCollection(rekognition, collection) }],
+    quiet_seconds: 120,
+  })
 
   const [face] = await stage.wantedFacesOf(event)
   await rekognition.send(
     new IndexFacesCommand({
       CollectionId: collection,
       ExternalImageId: user,
-      Image: { S3Object: { Bucket: settings.photoBucket, Name: face?.photo } },
+      Image: { S3Object: { Bucket: photos.bucket, Name: face?.photo } },
     }),
   )
   expect(stage.facesOf(event)).toEqual([face])
@@ -58,7 +60,7 @@ describe('a face that the app indexed by itself before the jobs were written', (
 it('a face that the app indexed by itself is replaced when somebody consents and changes their photo before anybody looks', async () => {
   const stage = await openStage()
   onTestFinished(stage.close)
-  const { rekognition, settings } = stage.parts
+  const { photos, rekognition, settings } = stage.parts
   const event = await stage.createEvent()
   await stage.createAttendee(event)
   await stage.comeToRest()
@@ -69,7 +71,7 @@ it('a face that the app indexed by itself is replaced when somebody consents and
     new IndexFacesCommand({
       CollectionId: settings.collectionPrefix + event,
       ExternalImageId: user,
-      Image: { S3Object: { Bucket: settings.photoBucket, Name: photo } },
+      Image: { S3Object: { Bucket: photos.bucket, Name: photo } },
     }),
   )
   await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, await stage.upload()])
@@ -82,25 +84,27 @@ it('a face that the app indexed by itself is replaced when somebody consents and
 it('a face of a photo that was replaced just before the claim is erased when the app indexes it after the claim', async () => {
   const stage = await openStage()
   onTestFinished(stage.close)
-  const { database, rekognition, settings } = stage.parts
+  const { database, photos, rekognition, settings } = stage.parts
   const event = await stage.createEvent()
   const user = await stage.createAttendee(event)
   const [wanted] = await stage.wantedFacesOf(event)
   const briefly = await stage.upload()
   for (const photo of [briefly, wanted?.photo])
     await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, photo])
-  await database.absorb(1000)
-  await database.claim(20, settings.indexFacesTps)
+  await database.process_changes({ erasing: true })
+  await database.process_changes({ erasing: false })
+  await database.claim({ window_minutes: 20 })
   const collection = settings.collectionPrefix + event
-  await database.collections(500)
-  await database.collectionsDone([
-    { event_id: event, result: await ensureCollection(rekognition, collection) },
-  ])
+  await database.collections_due({ page: 500 })
+  await database.collections_done({
+    results: [{ event_id: event, result: await ensureCollection(rekognition, collection) }],
+    quiet_seconds: 120,
+  })
   await rekognition.send(
     new IndexFacesCommand({
       CollectionId: collection,
       ExternalImageId: user,
-      Image: { S3Object: { Bucket: settings.photoBucket, Name: briefly } },
+      Image: { S3Object: { Bucket: photos.bucket, Name: briefly } },
     }),
   )
   await stage.comeToRest()

@@ -6,10 +6,10 @@ import {
   SearchFacesByImageCommand,
 } from '@aws-sdk/client-rekognition'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { drawLatency } from '../local/rekognition/latency.ts'
-import type { Call } from '../local/rekognition/operations.ts'
-import { syntheticEngine } from '../local/rekognition/synthetic-engine.ts'
-import { asBytes, openRekognition } from './support/rekognition.ts'
+import { drawLatency } from '../../local/rekognition/latency.ts'
+import type { Call } from '../../local/rekognition/operations.ts'
+import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import { asBytes, openRekognition } from '../support/rekognition.ts'
 
 const CollectionId = 'people'
 let rekognition: Awaited<ReturnType<typeof openRekognition>>

@@ -6,7 +6,7 @@ import { openStage } from '../support/stage.ts'
 it('indexes everybody again when an event is set back to pending and its new collection was made by a scheduler that died', async () => {
   const stage = await openStage()
   onTestFinished(stage.close)
-  const { database, rekognition, settings } = stage.parts
+  const { database, photos, rekognition, settings } = stage.parts
   const event = await stage.createEvent()
   await stage.createAttendee(event)
   const collection = settings.collectionPrefix + event
@@ -15,8 +15,8 @@ it('indexes everybody again when an event is set back to pending and its new col
   await rekognition.send(new DeleteCollectionCommand({ CollectionId: collection }))
   await stage.sql(`update events set indexing_status = 'pending' where event_id = $1`, [event])
   // A scheduler that dies before it can say that the collection is a new one.
-  await database.claim(20, settings.indexFacesTps)
-  const { create } = await database.collections(500)
+  await database.claim({ window_minutes: 20 })
+  const { create } = await database.collections_due({ page: 500 })
   expect(create).toEqual([event])
   await ensureCollection(rekognition, collection)
 

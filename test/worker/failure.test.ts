@@ -1,7 +1,8 @@
 import { RekognitionServiceException } from '@aws-sdk/client-rekognition'
 import { describe, expect, it } from 'vitest'
-import { backoffSeconds } from '../src/worker/backoff.ts'
-import { classify } from '../src/worker/failure.ts'
+import { PhotoStoreError } from '../../src/core/photo-store.ts'
+import { backoffSeconds } from '../../src/worker/backoff.ts'
+import { classify } from '../../src/worker/failure.ts'
 
 const answered = (name: string, httpStatusCode = 400) =>
   new RekognitionServiceException({
@@ -21,6 +22,7 @@ describe('what Rekognition answers', () => {
     ['InvalidS3ObjectException', 'photo_unreadable'],
     ['ResourceNotFoundException', 'collection_missing'],
     ['AccessDeniedException', 'denied'],
+    ['ServiceQuotaExceededException', 'quota_exceeded'],
     ['ValidationException', 'invalid'],
   ])('%s means %s', (name, kind) => {
     expect(classify(answered(name))).toMatchObject({ kind, message: `${name}: said the service` })
@@ -32,14 +34,18 @@ describe('what Rekognition answers', () => {
       expect(classify(answered(name, 500)).kind).toBe('unavailable')
     },
   )
+})
 
-  it('gives a reason for each photo that it cannot take', () => {
-    const reasons = [
-      'InvalidImageFormatException',
-      'ImageTooLargeException',
-      'InvalidParameterException',
-    ].map((name) => classify(answered(name)).reason)
-    expect(reasons).toEqual(['photo_format', 'photo_too_large', 'photo_refused'])
+describe('what S3 answers', () => {
+  it.each([
+    [403, 'denied'],
+    [301, 'denied'],
+    [400, 'denied'],
+    [429, 'unavailable'],
+    [503, 'unavailable'],
+    [0, 'unavailable'],
+  ])('%s means %s', (status, kind) => {
+    expect(classify(new PhotoStoreError(status, 'said S3'))).toEqual({ kind, message: 'said S3' })
   })
 })
 
@@ -49,7 +55,10 @@ describe('no answer', () => {
     (name) => {
       const error = new Error('socket hang up')
       error.name = name
-      expect(classify(error)).toMatchObject({ kind: 'unclear', message: `${name}: socket hang up` })
+      expect(classify(error)).toEqual({
+        kind: 'unclear',
+        message: `Rekognition did not answer: ${name}: socket hang up`,
+      })
     },
   )
 })
@@ -67,6 +76,14 @@ describe('a failed message', () => {
   it('goes to the dead-letter queue at once after its last receive', () => {
     expect(backoffSeconds('unavailable', 5, 5)).toBe(0)
   })
+
+  it.each(['denied', 'photo_unreadable', 'quota_exceeded', 'invalid'] as const)(
+    'is tried for minutes when AWS says %s',
+    (kind) => {
+      const seconds = [1, 2, 3, 4].map((received) => backoffSeconds(kind, received, 5))
+      expect(seconds.reduce((sum, one) => sum + one, 0)).toBeGreaterThan(240)
+    },
+  )
 
   it('rests, after a call without an answer, until that call can no longer land', () => {
     expect(backoffSeconds('unclear', 1, 5)).toBeGreaterThan(30)

@@ -10,8 +10,8 @@ import {
   paginateListFaces,
 } from '@aws-sdk/client-rekognition'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { syntheticEngine } from '../local/rekognition/synthetic-engine.ts'
-import { asBytes, openRekognition } from './support/rekognition.ts'
+import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import { asBytes, openRekognition } from '../support/rekognition.ts'
 
 let rekognition: Awaited<ReturnType<typeof openRekognition>>
 
