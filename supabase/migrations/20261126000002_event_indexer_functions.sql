@@ -466,14 +466,14 @@ language sql immutable as $$
   select now + least(interval '1 hour', interval '5 minutes' * 2 ^ least(failures - 1, 10))
 $$;
 
--- ── pace.sql 397f925e6873641b
+-- ── pace.sql 0a3cbe049d9778eb
 
 -- Calls a second at this moment. After a throttled call the rate is cut, and comes back by a hundredth of the quota a second.
 -- Never less than one call in two seconds, unless the quota is.
 create or replace function indexing.current_rate() returns double precision
 language sql stable set search_path = '' as $$
-  select least(s.index_faces_tps, greatest(0.5,
-    p.rate + s.index_faces_tps * 0.01 * greatest(0, extract(epoch from clock_timestamp() - p.rate_since))))
+  select case when p.rate is null then s.index_faces_tps else least(s.index_faces_tps, greatest(0.5,
+    p.rate + s.index_faces_tps * 0.01 * greatest(0, extract(epoch from clock_timestamp() - p.rate_since)))) end
   from indexing.pace p cross join indexing.settings s
 $$;
 
@@ -484,7 +484,7 @@ create or replace function indexing.take_slots(slots integer) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
   now constant timestamptz := clock_timestamp();
-  rate constant double precision := indexing.current_rate();
+  a_second constant double precision := indexing.current_rate();
   first timestamptz;
 begin
   if slots = 0 then
@@ -492,10 +492,10 @@ begin
   end if;
   update indexing.pace p set
     next_slot = least(greatest(p.next_slot, now - interval '0.25 seconds'), now + interval '1 minute')
-      + make_interval(secs => slots / rate)
+      + make_interval(secs => slots / a_second)
   where p.only_row
-  returning p.next_slot - make_interval(secs => slots / rate) into first;
-  return jsonb_build_object('first_ms', extract(epoch from first - now) * 1000, 'every_ms', 1000 / rate);
+  returning p.next_slot - make_interval(secs => slots / a_second) into first;
+  return jsonb_build_object('first_ms', extract(epoch from first - now) * 1000, 'every_ms', 1000 / a_second);
 end
 $$;
 
@@ -927,7 +927,7 @@ begin
 end
 $$;
 
--- ── lease.sql 89ad62d9d8272e4c
+-- ── lease.sql 3b7cde0dc565e76a
 
 -- Leases the jobs of a batch of messages to a worker, and says what each needs.
 --   messages       [{"event_id", "user_id", "version"}, …]
@@ -977,9 +977,9 @@ begin
       needs_listing = j.needs_listing or (j.state = 'running' and j.lease_token <> token), -- its last worker was lost
       lease_token = token, lease_until = now + make_interval(secs => lease_seconds), leased_version = j.version,
       -- Known from now on, so that an event of the bucket about this object finds the job.
-      photo_etag = case when j.face_id is null and j.photo_key is distinct from free.photo_key then null else j.photo_etag end,
-      refused = case when j.photo_key is distinct from free.photo_key then null else j.refused end,
-      unanswered = case when j.photo_key is distinct from free.photo_key then 0 else j.unanswered end,
+      photo_etag = case when j.face_id is null and j.photo_key <> free.photo_key then null else j.photo_etag end,
+      refused = case when j.face_id is null and j.photo_key <> free.photo_key then null else j.refused end,
+      unanswered = case when j.photo_key <> free.photo_key then 0 else j.unanswered end,
       photo_key = case when j.face_id is null then coalesce(free.photo_key, j.photo_key) else j.photo_key end
     from free
     where j.event_id = free.event_id and j.user_id = free.user_id
@@ -1032,7 +1032,7 @@ begin
 end
 $$;
 
--- ── complete.sql 0eb1845938e1c05b
+-- ── complete.sql 56f5971b7764388d
 
 -- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
 --   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
@@ -1195,8 +1195,8 @@ begin
     job.photo_key := result ->> 'photo_key';
     job.photo_etag := result ->> 'photo_etag';
     job.refused := result ->> 'refused';
-  elsif job.face_id is null then
-    job.photo_key := coalesce(result ->> 'photo_key', job.photo_key);
+  elsif job.face_id is null and result ->> 'photo_key' <> coalesce(job.photo_key, '') then
+    job.photo_key := result ->> 'photo_key';
     job.photo_etag := null;
     job.refused := null;
   end if;
@@ -1687,7 +1687,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql 64a87ac6f7c04c11
+-- ── reconcile.sql 183baff4c0a99adb
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -1745,7 +1745,7 @@ begin
     select user_id from listed union select user_id from known union select user_id from consenting
   ), compared as (
     select
-      a.user_id, k.user_id is not null as has_job, k.state, k.photo_key as looked_at, k.photo_etag, k.face_id, k.missing_key,
+      a.user_id, k.user_id is not null as has_job, k.state, k.photo_key as looked_at, k.photo_etag, k.face_id, k.missing_key, k.refused,
       k.ended_at is not null as ended, k.ended_at < lag as settled,
       coalesce(l.face_ids, '{}') as face_ids, d.photo_key, d.reason,
       indexing.may_stay(d.reason, d.profile_key, k.photo_key) as may_stay,
@@ -1763,7 +1763,7 @@ begin
       when photo_key is null and not may_stay and face_ids <> '{}' then 'extra'
       when photo_key is null and not may_stay and face_id is not null then 'unnoticed'
       when photo_key is not null and looked_at is distinct from photo_key and missing_key is distinct from photo_key then 'unnoticed'
-      when photo_key is not null and state in ('erased', 'skipped') and photo_etag is null and missing_key is distinct from photo_key then 'unnoticed'
+      when photo_key is not null and state in ('erased', 'skipped') and refused is null and missing_key is distinct from photo_key then 'unnoticed'
       when face_id is null and face_ids <> '{}' then 'extra'
       when face_id is not null and face_id <> all (face_ids) and settled then 'missing'
       when not face_ids <@ array_remove(array[face_id], null) then 'doubled'

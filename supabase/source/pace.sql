@@ -2,8 +2,8 @@
 -- Never less than one call in two seconds, unless the quota is.
 create or replace function indexing.current_rate() returns double precision
 language sql stable set search_path = '' as $$
-  select least(s.index_faces_tps, greatest(0.5,
-    p.rate + s.index_faces_tps * 0.01 * greatest(0, extract(epoch from clock_timestamp() - p.rate_since))))
+  select case when p.rate is null then s.index_faces_tps else least(s.index_faces_tps, greatest(0.5,
+    p.rate + s.index_faces_tps * 0.01 * greatest(0, extract(epoch from clock_timestamp() - p.rate_since)))) end
   from indexing.pace p cross join indexing.settings s
 $$;
 
@@ -14,7 +14,7 @@ create or replace function indexing.take_slots(slots integer) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
   now constant timestamptz := clock_timestamp();
-  rate constant double precision := indexing.current_rate();
+  a_second constant double precision := indexing.current_rate();
   first timestamptz;
 begin
   if slots = 0 then
@@ -22,10 +22,10 @@ begin
   end if;
   update indexing.pace p set
     next_slot = least(greatest(p.next_slot, now - interval '0.25 seconds'), now + interval '1 minute')
-      + make_interval(secs => slots / rate)
+      + make_interval(secs => slots / a_second)
   where p.only_row
-  returning p.next_slot - make_interval(secs => slots / rate) into first;
-  return jsonb_build_object('first_ms', extract(epoch from first - now) * 1000, 'every_ms', 1000 / rate);
+  returning p.next_slot - make_interval(secs => slots / a_second) into first;
+  return jsonb_build_object('first_ms', extract(epoch from first - now) * 1000, 'every_ms', 1000 / a_second);
 end
 $$;
 

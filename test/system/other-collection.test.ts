@@ -6,7 +6,7 @@ import { openStage } from '../support/stage.ts'
 it('indexes everybody again when an event is set back to pending and its new collection was made by a scheduler that died', async () => {
   const stage = await openStage()
   onTestFinished(stage.close)
-  const { database, photos, rekognition, settings } = stage.parts
+  const { database, rekognition, settings } = stage.parts
   const event = await stage.createEvent()
   await stage.createAttendee(event)
   const collection = settings.collectionPrefix + event

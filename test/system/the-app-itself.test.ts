@@ -18,7 +18,7 @@ const photoOf = async (user: string) =>
 /** What the app does in a request of its own, whenever that comes to it. */
 const app = {
   indexFace: async (event: string, user: string, photo: string) => {
-    const { photos, rekognition, settings } = stage.parts
+    const { photos, rekognition } = stage.parts
     await rekognition.send(
       new IndexFacesCommand({
         CollectionId: collectionOf(event),
