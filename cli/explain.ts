@@ -1,15 +1,14 @@
-import { ZodError } from 'zod'
-import { DatabaseError } from '../src/core/database.ts'
+import { DatabaseError, SchemaVersionError } from '../src/core/database.ts'
 import { EXIT, OperatorError } from './exit.ts'
 import type { System } from './system.ts'
 
 /** Says what an error means to the operator, and what to do about it. What it does not know it returns as it is. */
 export function explain(error: unknown, system: System): unknown {
   if (error instanceof DatabaseError) return explainDatabase(error, system)
-  if (error instanceof ZodError)
+  if (error instanceof SchemaVersionError)
     return new OperatorError(
       EXIT.unreachable,
-      'The database answers otherwise than this program expects: its migrations and this program are of different versions.',
+      `This program and the database of ${system.name} are of different releases: use the program of the release that is deployed, or apply its migrations. (${error.message})`,
       { cause: error },
     )
   return error instanceof Error ? (explainAws(error, system) ?? error) : error
@@ -20,6 +19,10 @@ export const isPassing = (error: unknown): boolean => error instanceof DatabaseE
 
 function explainDatabase(error: DatabaseError, { supabaseUrl, name }: System): OperatorError {
   const say = (what: string) => new OperatorError(EXIT.unreachable, what, { cause: error })
+  if (error.message.includes('does not fit its schema'))
+    return say(
+      `The database of ${name} answers otherwise than this program expects: they are of different releases. (${error.message})`,
+    )
   if (error.code === '')
     return say(
       `No answer from ${supabaseUrl}. Is SUPABASE_URL right, is the network there, is the project running? (${error.message})`,

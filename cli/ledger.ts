@@ -1,62 +1,5 @@
-import * as z from 'zod'
-import { connectApi, connectDatabase, forecastAnswer } from '../src/core/database.ts'
-
-const time = z.string()
-const counts = z.record(z.string(), z.number())
-
-const progress = z.object({
-  event_id: z.string(),
-  name: z.string().nullable(),
-  status: z.string().nullable(),
-  starts_at: time,
-  state: z.enum(['in_progress', 'completed', 'failed']),
-  reason: z.string().nullable(),
-  collection: z.enum(['missing', 'ready', 'closing', 'closing_again', 'deleted']),
-  collection_error: z.string().nullable(),
-  claimed_at: time,
-  settled_at: time.nullable(),
-  jobs: counts,
-  skipped: counts,
-  failed: counts,
-  index_calls: z.number(),
-  oldest_open: time.nullable(),
-})
-
-const unclaimed = z.object({
-  event_id: z.string(),
-  name: z.string().nullable(),
-  status: z.string().nullable(),
-  starts_at: time.nullable(),
-  active: z.boolean(),
-  attendees: z.number(),
-})
-
-const job = z.object({
-  user_id: z.string(),
-  state: z.enum(['queued', 'sent', 'running', 'indexed', 'erased', 'skipped', 'failed']),
-  reason: z.string().nullable(),
-  error: z.string().nullable(),
-  attempts: z.number(),
-  index_calls: z.number(),
-  face_id: z.string().nullable(),
-})
-
-const replayed = z.object({ jobs: z.number(), events: z.array(z.string()), held: z.array(z.string()) })
-
-const deadLetter = z.object({
-  message_id: z.string(),
-  received_at: time,
-  problem: z.string(),
-  body: z.string(),
-  attributes: z.record(z.string(), z.unknown()),
-})
-const deadLetters = z.object({ total: z.number(), letters: z.array(deadLetter) })
-
-/** See the functions in supabase/migrations for what each field means. */
-export type Progress = z.output<typeof progress>
-export type Unclaimed = z.output<typeof unclaimed>
-export type Job = z.output<typeof job>
-export type DeadLetter = z.output<typeof deadLetter>
+import type { AttendeeJob, Job, JobState, KeptLetter } from '../src/core/contract.ts'
+import { type ApiKey, connectDatabase, requireSchemaVersion } from '../src/core/database.ts'
 
 /** What is to be replayed: of this event, of this attendee, for this reason; nulls: of all. */
 export interface ReplayRequest {
@@ -68,47 +11,53 @@ export interface ReplayRequest {
 const PAGE = 1000
 
 /** The ledger as an operator sees it. All throw `DatabaseError`. */
-export function connectLedger(url: string, serviceRoleKey: string) {
-  const call = connectApi(url, serviceRoleKey)
-  const { nextPage } = connectDatabase(url, serviceRoleKey)
+export function connectLedger(url: string, apiKey: ApiKey) {
+  const database = connectDatabase(url, apiKey)
 
   return {
+    /** @throws {SchemaVersionError} when the database is of another release than this program */
+    requireSchemaVersion: async () => requireSchemaVersion(await database.schema_version({})),
+
     /** How claimed events stand: these, or all that are in progress or start later than a day ago. */
-    progress: (events: string[] | null) => call('indexing_progress', { events }, z.array(progress)),
+    progress: (events: string[] | null) => database.progress({ events }),
 
     /** Events that are not claimed: these, or all that wait for it around now. */
-    unclaimed: (events: string[] | null) => call('indexing_unclaimed', { events }, z.array(unclaimed)),
+    unclaimed: (events: string[] | null) => database.unclaimed({ events }),
+
+    /** When events will be ready, at the pace of this moment. */
+    forecast: () => database.forecast({}),
 
     /** All jobs of an event that are in one of these states, or in any. */
-    async jobs(event: string, states: Job['state'][] | null): Promise<Job[]> {
+    async jobs(event: string, states: JobState[] | null): Promise<Job[]> {
       const jobs: Job[] = []
       for (;;) {
         const after = jobs.at(-1)?.user_id ?? null
-        const next = await call('indexing_jobs', { event, states, after, page: PAGE }, z.array(job))
+        const next = await database.jobs({ event, states, after, page: PAGE })
         jobs.push(...next)
         if (next.length < PAGE) return jobs
       }
     },
 
-    replay: (request: ReplayRequest) => call('indexing_replay', request, replayed),
+    /** The jobs of one attendee with their last attempts: of one event, or of all; the latest start first. */
+    attendee: (attendee: string, event: string | null): Promise<AttendeeJob[]> =>
+      database.attendee({ attendee, event }),
+
+    replay: (request: ReplayRequest) => database.replay(request),
 
     /** The messages kept by the finalizer, the latest first: at most so many, and how many there are in all. */
-    async deadLetters(limit: number): Promise<{ total: number; letters: DeadLetter[] }> {
-      const letters: DeadLetter[] = []
+    async deadLetters(limit: number): Promise<{ total: number; letters: KeptLetter[] }> {
+      const letters: KeptLetter[] = []
       for (;;) {
         const last = letters.at(-1)
         const before = { before_at: last?.received_at ?? null, before_id: last?.message_id ?? null }
-        const next = await call('indexing_dead_letters', before, deadLetters)
+        const next = await database.dead_letters(before)
         letters.push(...next.letters)
         if (next.letters.length === 0 || letters.length >= limit)
           return { total: next.total, letters: letters.slice(0, limit) }
       }
     },
 
-    /** When events will be ready, at so many IndexFaces calls a second; null: at as many as the scheduler said last. */
-    forecast: (tps: number | null) => call('indexing_forecast', { tps }, forecastAnswer),
-
-    nextPage,
+    take_send_batch: database.take_send_batch,
   }
 }
 

@@ -19,12 +19,10 @@ Which system:
                     parameter, unless SUPABASE_SERVICE_ROLE_KEY or
                     SUPABASE_SERVICE_ROLE_KEY_PARAMETER is set.
   SUPABASE_URL      otherwise, if it is set: what the environment names, with
-                    SUPABASE_SERVICE_ROLE_KEY and WORK_QUEUE_URL
+                    SUPABASE_SERVICE_ROLE_KEY, WORK_QUEUE_URL and
+                    URGENT_QUEUE_URL
   npm run dev       otherwise, while it runs: the local system, by itself
 
-  INDEX_FACES_TPS   the account's IndexFaces calls a second, on which it rests
-                    when an event is said to be ready; unless set, what the
-                    scheduler goes by
   NO_COLOR          no colours
 
 Exit codes:
@@ -41,10 +39,10 @@ const STATUS_JSON = `
 --json prints one object; with --watch one a line, every two seconds. Fields may
 be added, never changed. Times are ISO 8601.
   at, system, url
-  index_faces_tps       IndexFaces calls a second that the account allows:
-                        INDEX_FACES_TPS, or else what the scheduler goes by
+  index_faces_tps       IndexFaces calls a second that the account allows, as
+                        the scheduler goes by
   index_faces_rate      those of this moment, fewer for a while after Rekognition
-                        has throttled: what ready_at and late rest on
+                        has throttled: what ready_at and late assume
   events[]              the soonest start first
     event_id, name, starts_at
     status              the app's indexing_status; null: the event was deleted
@@ -53,13 +51,19 @@ be added, never changed. Times are ISO 8601.
     if it is claimed:
     attendees           { indexed, skipped, failed, erased, queued, in_flight }
     skipped, failed     { REASON: how many }
+    open                { ERROR: how many }: those without an outcome by the
+                        error of their last attempt, "" where there was none
+    ahead               attendees of other events whose turn comes first
     index_calls         IndexFaces calls spent
     oldest_open         since when the oldest without an outcome waits, or null
+    last_ended          when an attendee last had an outcome, or null
+    ended_lately        how many had one in the last two minutes
     ready_at            when the last one is expected to be done, or null
     late                whether that is after the start
-    claimed_at, settled_at
+    ends_at, claimed_at, settled_at
+    reconciled_at       when the collection was last compared with the ledger
     reason              why it was settled so, where its attendees do not say it
-    collection          missing, ready, closing, closing_again, deleted
+    collection          missing, ready, closing, deleted
     collection_error    why it could not be made, or null
 
     if it is unclaimed:
@@ -73,8 +77,8 @@ be added, never changed. Times are ISO 8601.
 `
 
 const REPLAY_HELP = `
-What is queued is sent at once, with your own rights to the work queue; without
-them the scheduler sends it within a minute. Ctrl-C leaves it running.
+What is queued is sent at once, with your own rights to the queues; without them
+the scheduler sends it within a minute. Ctrl-C leaves it running.
 
 Reasons:
 ${REPLAYABLE.map((code) => `  ${code.padEnd(22)}${reasonOf(code).title}`).join('\n')}

@@ -31,31 +31,27 @@ export async function replay(ledger: Ledger, system: System, request: ReplayRequ
       EXIT.held,
       `The app is changing ${held.length === 1 ? `event ${held[0]}` : amount(held.length, 'event')} at this moment. Nothing was replayed: try again.`,
     )
-  const open = await underWay(ledger, system, request)
+  const open = await underWay(ledger, request)
   if (open.length > 0) return { jobs, begun: false, events: open, held }
   throw new OperatorError(EXIT.notDone, await whyNothing(ledger, system, request))
 }
 
-async function underWay(
-  ledger: Ledger,
-  { indexFacesTps }: System,
-  { event, attendee }: ReplayRequest,
-): Promise<string[]> {
+async function underWay(ledger: Ledger, { event, attendee }: ReplayRequest): Promise<string[]> {
   if (event && attendee) {
     const open = await ledger.jobs(event, ['queued', 'sent', 'running'])
     return open.some(({ user_id }) => user_id === attendee) ? [event] : []
   }
-  const { events } = await lookAt(ledger, indexFacesTps, event ? [event] : null)
+  const { events } = await lookAt(ledger, event ? [event] : null)
   return events.filter((each) => !isSettled(each)).map(({ event_id }) => event_id)
 }
 
 async function whyNothing(
   ledger: Ledger,
-  { indexFacesTps, option }: System,
+  { option }: System,
   { event, attendee, why }: ReplayRequest,
 ): Promise<string> {
   if (event === null) return 'Nothing to replay: no job has failed.'
-  const { status } = await lookAtEvent(ledger, indexFacesTps, event)
+  const { status } = await lookAtEvent(ledger, event)
   if (status.state === 'unclaimed')
     return 'Nothing to replay: the event is not claimed yet. The scheduler claims it before its start.'
   if (attendee) {
@@ -76,13 +72,16 @@ async function whyNothing(
 
 /**
  * Sends what the outbox holds, as the scheduler would within a minute: also while the scheduler itself is what is broken, with
- * no other right than to send to the work queue.
+ * no other right than to send to the two queues.
  */
 export async function sendOutbox(ledger: Ledger, system: System): Promise<OutboxReport> {
   const sqs = connectSqs()
-  const workQueueUrl = await system.workQueueUrl(sqs)
-  const { tps } = await ledger.forecast(system.indexFacesTps)
-  const settings = { indexFacesTps: tps, workQueueUrl }
+  const [workQueueUrl, urgentQueueUrl] = await Promise.all([
+    system.workQueueUrl(sqs),
+    system.urgentQueueUrl(sqs),
+  ])
+  const { tps } = await ledger.forecast()
+  const settings = { indexFacesTps: tps, workQueueUrl, urgentQueueUrl }
   return emptyOutbox({ database: ledger, settings, sqs }, () => false)
 }
 

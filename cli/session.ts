@@ -23,7 +23,15 @@ export async function openSession(stage: string | undefined): Promise<Session> {
 export const sessionOf = (system: System, terminal: Terminal): Session => ({
   system,
   terminal,
-  ledger: async () => connectLedger(system.supabaseUrl, await system.serviceRoleKey()),
+  ledger: async () => {
+    let key = await system.serviceRoleKey()
+    const ledger = connectLedger(system.supabaseUrl, async (renew) => {
+      if (renew) key = await system.serviceRoleKey()
+      return key
+    })
+    await ledger.requireSchemaVersion()
+    return ledger
+  },
 })
 
 /** The first line of what is for people: which system this is about. */

@@ -1,6 +1,6 @@
-import type { Forecast } from '../src/core/database.ts'
+import type { CollectionState, Forecast, Job, Progress, RunState, Unclaimed } from '../src/core/contract.ts'
 import { EXIT, OperatorError } from './exit.ts'
-import type { Job, Ledger, Progress, Unclaimed } from './ledger.ts'
+import type { Ledger } from './ledger.ts'
 import { reasonOf } from './reasons.ts'
 
 /** An event that waits for its claim, or is none to claim. */
@@ -23,20 +23,30 @@ export interface ClaimedEvent {
   /** The app's indexing_status; null when the event was deleted. */
   status: string | null
   /** The ledger's own. */
-  state: 'in_progress' | 'completed' | 'failed'
+  state: RunState
   /** Why it was settled so, where its attendees do not say it. */
   reason: string | null
   starts_at: string
+  ends_at: string
   claimed_at: string
   settled_at: string | null
-  collection: string
+  /** When the collection was last compared with the ledger. */
+  reconciled_at: string | null
+  collection: CollectionState
   collection_error: string | null
   attendees: Attendees
   skipped: Record<string, number>
   failed: Record<string, number>
+  /** Attendees without an outcome by the error of their last attempt, '' for those without one. */
+  open: Record<string, number>
+  /** Attendees of other events whose turn comes first. */
+  ahead: number
   index_calls: number
   /** Since when the oldest attendee waits. */
   oldest_open: string | null
+  /** When an attendee last had an outcome, and how many had one in the last two minutes. */
+  last_ended: string | null
+  ended_lately: number
   /** When the last attendee is expected to be done; null once the event is settled, and as long as its jobs are not written. */
   ready_at: string | null
   /** Whether that is after the start. */
@@ -56,29 +66,24 @@ export interface Details {
 
 /** What `ready_at` and `late` rest on, in IndexFaces calls a second. */
 export interface Pace {
-  /** Of the account: as it was given, or else as the scheduler said it last. */
+  /** Of the account, as the scheduler said it last. */
   tps: number
   /** At this moment: fewer for a while after Rekognition has throttled. */
   rate: number
 }
 
-/**
- * How events stand: these, or all that are in progress or start around now; the soonest start first.
- * @param indexFacesTps see {@link Pace}; null: as the scheduler said it last
- */
+/** How events stand: these, or all that are in progress or start around now; the soonest start first. */
 export async function lookAt(
   ledger: Pick<Ledger, 'progress' | 'unclaimed' | 'forecast'>,
-  indexFacesTps: number | null,
   events: string[] | null,
 ): Promise<{ events: EventStatus[]; pace: Pace }> {
   const [progress, unclaimed, forecast] = await Promise.all([
     ledger.progress(events),
     ledger.unclaimed(events),
-    ledger.forecast(indexFacesTps),
+    ledger.forecast(),
   ])
-  const forecastOf = new Map(forecast.events.map((event) => [event.event_id, event]))
   const statuses = [
-    ...progress.map((event) => claimedEvent(event, forecastOf.get(event.event_id))),
+    ...progress.map((event) => claimedEvent(event, forecast)),
     ...unclaimed.map(unclaimedEvent),
   ]
   const { tps, rate } = forecast
@@ -92,14 +97,13 @@ const timeOf = ({ starts_at }: EventStatus) => (starts_at === null ? Infinity : 
  * @throws {OperatorError} when there is none of this id
  */
 export async function lookAtEvent(
-  ledger: Ledger,
-  indexFacesTps: number | null,
+  ledger: Pick<Ledger, 'progress' | 'unclaimed' | 'forecast'>,
   event: string,
 ): Promise<{ status: EventStatus; pace: Pace }> {
   const {
     events: [status],
     pace,
-  } = await lookAt(ledger, indexFacesTps, [event])
+  } = await lookAt(ledger, [event])
   if (status) return { status, pace }
   throw new OperatorError(
     EXIT.notDone,
@@ -128,15 +132,15 @@ function unclaimedEvent({ event_id, name, status, starts_at, active, attendees }
   return { event_id, name, status, state: 'unclaimed', starts_at, active, attendees }
 }
 
-function claimedEvent(
-  { jobs, ...event }: Progress,
-  forecast: Forecast['events'][number] | undefined,
-): ClaimedEvent {
+function claimedEvent({ jobs, ...event }: Progress, { events }: Forecast): ClaimedEvent {
   const { indexed = 0, skipped = 0, failed = 0, erased = 0, queued = 0, sent = 0, running = 0 } = jobs
   const written = event.collection === 'ready'
+  const turn = events.findIndex(({ event_id }) => event_id === event.event_id) // they are in the order of their turns
+  const forecast = events[turn]
   return {
     ...event,
     attendees: { indexed, skipped, failed, erased, queued, in_flight: sent + running },
+    ahead: events.slice(0, Math.max(0, turn)).reduce((sum, { open }) => sum + open, 0),
     ready_at: (written && forecast?.done_at) || null,
     late: written && forecast?.late === true,
   }

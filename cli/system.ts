@@ -12,12 +12,11 @@ export interface System {
   /** The option that leads to it, for commands that are suggested; '' for those that need none. */
   option: string
   supabaseUrl: string
-  /** IndexFaces calls a second that the account allows; null: the database knows it from the scheduler. */
-  indexFacesTps: number | null
   /** What the AWS clients read: this process's own environment, or that of the local system. */
   environment: Environment
   serviceRoleKey: () => Promise<string>
   workQueueUrl: (sqs: SQSClient) => Promise<string>
+  urgentQueueUrl: (sqs: SQSClient) => Promise<string>
 }
 
 /** Where `npm run dev` says how to reach it, as long as it runs. */
@@ -43,8 +42,8 @@ export async function findSystem(
     `Which system? There are three ways to say it:
   --stage NAME    a deployed stage, with SUPABASE_URL and AWS credentials in the
                   environment
-  SUPABASE_URL    in the environment, with SUPABASE_SERVICE_ROLE_KEY and
-                  WORK_QUEUE_URL
+  SUPABASE_URL    in the environment, with SUPABASE_SERVICE_ROLE_KEY,
+                  WORK_QUEUE_URL and URGENT_QUEUE_URL
   npm run dev     the local system, by itself while it runs; it does not run now`,
   )
 }
@@ -54,12 +53,13 @@ function deployedStage(stage: string, environment: Environment): System {
     ...common(environment, `/event-indexer/${stage}/supabase-service-role-key`),
     name: `stage ${stage}`,
     option: ` --stage ${stage}`,
-    workQueueUrl: async (sqs) => {
-      const name = `event-indexer-${stage}-work`
-      return (await sqs.send(new GetQueueUrlCommand({ QueueName: name }))).QueueUrl ?? name
-    },
+    workQueueUrl: (sqs) => queueUrlOf(sqs, `event-indexer-${stage}-work`),
+    urgentQueueUrl: (sqs) => queueUrlOf(sqs, `event-indexer-${stage}-urgent`),
   }
 }
+
+const queueUrlOf = async (sqs: SQSClient, name: string): Promise<string> =>
+  (await sqs.send(new GetQueueUrlCommand({ QueueName: name }))).QueueUrl ?? name
 
 function named(name: string, environment: Environment): System {
   return {
@@ -67,6 +67,7 @@ function named(name: string, environment: Environment): System {
     name,
     option: '',
     workQueueUrl: async () => required('WORK_QUEUE_URL', environment),
+    urgentQueueUrl: async () => required('URGENT_QUEUE_URL', environment),
   }
 }
 
@@ -74,13 +75,8 @@ function common(environment: Environment, usualParameter?: string) {
   const supabaseUrl = required('SUPABASE_URL', environment)
   if (!/^https?:\/\/\S+$/.test(supabaseUrl) || !URL.canParse(supabaseUrl))
     throw new OperatorError(EXIT.notDone, 'SUPABASE_URL is not a URL such as https://abcdefgh.supabase.co')
-  const { INDEX_FACES_TPS: given } = environment
-  const tps = given === undefined ? null : Number(given)
-  if (tps !== null && !(tps > 0))
-    throw new OperatorError(EXIT.notDone, 'INDEX_FACES_TPS is not a number of calls a second')
   return {
     supabaseUrl,
-    indexFacesTps: tps,
     environment,
     serviceRoleKey: async () => {
       const { SUPABASE_SERVICE_ROLE_KEY: key } = environment
@@ -95,7 +91,7 @@ function common(environment: Environment, usualParameter?: string) {
 async function readParameter(name: string): Promise<string> {
   const { GetParameterCommand, SSMClient } = await import('@aws-sdk/client-ssm') // rarely needed, and slow to load
   const get = new GetParameterCommand({ Name: name, WithDecryption: true })
-  return (await new SSMClient().send(get)).Parameter?.Value ?? ''
+  return (await new SSMClient().send(get)).Parameter?.Value?.trim() ?? ''
 }
 
 function required(variable: Variable, environment: Environment): string {
@@ -107,8 +103,9 @@ function required(variable: Variable, environment: Environment): string {
 const MEANINGS = {
   SUPABASE_URL: 'the URL of the Supabase project',
   SUPABASE_SERVICE_ROLE_KEY:
-    "the project's service role key; or SUPABASE_SERVICE_ROLE_KEY_PARAMETER, the SSM parameter that holds it",
+    'a secret key of the project (sb_secret_…), or its legacy service_role key; or SUPABASE_SERVICE_ROLE_KEY_PARAMETER, the SSM parameter that holds it',
   WORK_QUEUE_URL: 'the URL of the work queue; --stage NAME finds it by itself',
+  URGENT_QUEUE_URL: 'the URL of the urgent queue; --stage NAME finds it by itself',
 }
 
 type Variable = keyof typeof MEANINGS

@@ -1,9 +1,9 @@
+import type { KeptLetter } from '../../src/core/contract.ts'
 import { connectSqs } from '../../src/core/queue.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
-import type { DeadLetter } from '../ledger.ts'
 import { countMessages, deadLetterQueueOf, type QueueCounts } from '../queues.ts'
 import { type Session, titleOf } from '../session.ts'
-import { cut, plain, type Terminal, tableOf, wrap } from '../terminal.ts'
+import { cut, jsonOf, plain, type Terminal, tableOf, wrap } from '../terminal.ts'
 import { amount, clock, figure } from '../words.ts'
 
 export interface DeadLettersOptions {
@@ -18,7 +18,7 @@ export interface DeadLettersDocument {
   /** In the dead-letter queue at this moment. */
   queue: { waiting: number; in_flight: number }
   /** What the finalizer has kept because it is no message of ours, the latest first. */
-  kept: DeadLetter[]
+  kept: KeptLetter[]
 }
 
 const SHOWN = 20
@@ -37,7 +37,7 @@ export async function deadLetters(session: Session, { json = false }: DeadLetter
       queue: { waiting: counts.value.waiting, in_flight: counts.value.inFlight },
       kept: kept.value.letters,
     }
-    terminal.write(`${JSON.stringify(document, null, 2)}\n`)
+    terminal.write(`${jsonOf(document, 2)}\n`)
     return EXIT.done
   }
   if (!json) {
@@ -63,7 +63,7 @@ function viewCounts({ waiting, inFlight }: QueueCounts, { system, terminal }: Se
   return `${terminal.paint('yellow', counts)} Back to the work queue: npx event-indexer redrive${system.option}`
 }
 
-function viewKept(letters: DeadLetter[], total: number, terminal: Terminal): string {
+function viewKept(letters: KeptLetter[], total: number, terminal: Terminal): string {
   if (total === 0) return 'Kept as no messages of ours: none.'
   const now = new Date()
   const times = letters.map(({ received_at }) => clock(received_at, now))

@@ -26,7 +26,7 @@ export async function replay(session: Session, options: ReplayOptions): Promise<
     why: options.reason ?? null,
   }
   const begun = await begin(ledger, system, request)
-  const look = async () => (await lookAt(ledger, system.indexFacesTps, begun.events)).events
+  const look = async () => (await lookAt(ledger, begun.events)).events
   const before = await look()
   terminal.write(`${titleOf(session)}\n\n${announce(begun)}\n`)
   terminal.write(`${await send(ledger, session)}\n\n`)

@@ -3,10 +3,10 @@ import type { Ledger } from '../ledger.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type Details, type EventStatus, lookAt, lookAtDetails, lookAtEvent, type Pace } from '../status.ts'
-import type { System } from '../system.ts'
-import { wrap } from '../terminal.ts'
+import { jsonOf, wrap } from '../terminal.ts'
 import { viewEvent } from '../views/event.ts'
 import { viewOverview } from '../views/overview.ts'
+import { rateOf } from '../views/view.ts'
 import { watch } from '../watch.ts'
 
 export interface StatusOptions {
@@ -20,7 +20,7 @@ export interface StatusDocument {
   at: string
   system: string
   url: string
-  /** IndexFaces calls a second that the account allows, and those of this moment, on which `ready_at` and `late` rest. */
+  /** IndexFaces calls a second that the account allows, as the scheduler goes by; and those of this moment, which `ready_at` assumes. */
   index_faces_tps: number
   index_faces_rate: number
   /** With --event: the one event, with its details if it is claimed. */
@@ -37,7 +37,7 @@ interface Seen {
 export async function status(session: Session, options: StatusOptions): Promise<ExitCode> {
   const { terminal } = session
   const ledger = await session.ledger()
-  const look = options.event ? oneEvent(options.event, ledger, session) : allEvents(ledger, session)
+  const look = options.event ? oneEvent(options.event, ledger) : allEvents(ledger)
   if (!options.watch) {
     const seen = await look()
     terminal.write(`${options.json ? json(seen, session, 2) : text(seen, options, session)}\n`)
@@ -54,19 +54,17 @@ export async function status(session: Session, options: StatusOptions): Promise<
   return EXIT.done
 }
 
-const allEvents =
-  (ledger: Ledger, { system }: Session) =>
-  async (): Promise<Seen> => ({
-    ...(await lookAt(ledger, system.indexFacesTps, null)),
-    details: null,
-  })
+const allEvents = (ledger: Ledger) => async (): Promise<Seen> => ({
+  ...(await lookAt(ledger, null)),
+  details: null,
+})
 
 /** Looks at one event. Who is not in its collection is asked for again only when their number has changed. */
-function oneEvent(event: string, ledger: Ledger, { system }: Session): () => Promise<Seen> {
+function oneEvent(event: string, ledger: Ledger): () => Promise<Seen> {
   let details: Details | null = null
   let detailed = ''
   return async () => {
-    const { status, pace } = await lookAtEvent(ledger, system.indexFacesTps, event)
+    const { status, pace } = await lookAtEvent(ledger, event)
     if (status.state !== 'unclaimed') {
       const reasons = JSON.stringify([status.failed, status.skipped])
       if (reasons !== detailed) details = await lookAtDetails(ledger, event)
@@ -85,7 +83,7 @@ function json({ events, pace, details }: Seen, { system }: Session, indent?: num
     index_faces_rate: pace.rate,
     events: events.map((event) => ({ ...event, ...details })),
   }
-  return JSON.stringify(document, null, indent)
+  return jsonOf(document, indent)
 }
 
 function text({ events, pace, details }: Seen, { event }: StatusOptions, session: Session): string {
@@ -95,13 +93,14 @@ function text({ events, pace, details }: Seen, { event }: StatusOptions, session
   const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view)
   const lines = [titleOf(session), '', body]
   if (events.some(({ state }) => state === 'in_progress')) {
-    lines.push('', terminal.paint('dim', wrap(paceNote(pace, system), terminal.columns, 0)))
+    lines.push('', terminal.paint('dim', wrap(paceNote(pace, events), terminal.columns, 0)))
   }
   return lines.join('\n')
 }
 
-function paceNote({ tps, rate }: Pace, { indexFacesTps }: System): string {
-  const source = indexFacesTps === null ? "the scheduler's quota" : 'INDEX_FACES_TPS'
-  const basis = rate < tps ? `Rekognition has throttled; ${source} is ${tps}` : source
-  return `When an event is ready is reckoned at ${Number(rate.toFixed(1))} IndexFaces calls a second (${basis}).`
+function paceNote({ tps, rate }: Pace, events: EventStatus[]): string {
+  const basis =
+    rate < tps ? `Rekognition has throttled; the scheduler's quota is ${tps}` : "the scheduler's quota"
+  const ended = events.reduce((sum, event) => sum + (event.state === 'unclaimed' ? 0 : event.ended_lately), 0)
+  return `The estimate assumes ${Number(rate.toFixed(1))} IndexFaces calls a second (${basis}). Measured in the last two minutes: ${rateOf(ended)}.`
 }

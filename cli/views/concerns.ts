@@ -1,6 +1,6 @@
-import type { EventStatus, UnclaimedEvent } from '../status.ts'
+import { type ClaimedEvent, type EventStatus, openOf, type UnclaimedEvent } from '../status.ts'
 import { plain, type Terminal, wrap } from '../terminal.ts'
-import { amount, away, clock } from '../words.ts'
+import { amount, away, clock, span } from '../words.ts'
 import { lateOf, type View } from './view.ts'
 
 /** Something about an event that needs somebody. */
@@ -30,21 +30,44 @@ export function concernsOf(event: EventStatus, { now, option }: View): Concern[]
     const text = `ready at ${clock(event.ready_at, now)}, ${lateOf(event)} after its start, at the present pace.`
     concerns.push({ label: 'LATE', text })
   }
-  if (event.state === 'failed' && event.reason === 'event_inactive')
-    concerns.push({ label: 'FAILED', text: 'it was deactivated before everybody was indexed.' })
   if (event.state === 'failed' && event.reason === 'collection_failed') {
     const error = plain(event.collection_error ?? '')
     concerns.push({
       label: 'FAILED',
-      text: `its collection could not be made. ${error} Once that is mended:`,
+      text: `its collection could not be made. ${error} It is tried again by itself while the event lasts; at once by:`,
       command: `npx event-indexer replay${option} --event ${event.event_id}`,
     })
   } else if (event.collection_error !== null)
     concerns.push({
       label: 'STUCK',
-      text: `its collection could not be made yet. ${plain(event.collection_error)}`,
+      text: `its collection could not be ${event.collection === 'closing' ? 'deleted' : 'made'} yet. ${plain(event.collection_error)}`,
     })
+  else if (isStuck(event, now)) concerns.push(stuck(event, now, option))
   return concerns
+}
+
+const STUCK_AFTER_MS = 120_000 // what `ended_lately` looks back
+
+/** Whether nobody of it has had an outcome of late though somebody waits, and it is its turn. */
+const isStuck = ({ ahead, ended_lately, oldest_open }: ClaimedEvent, now: Date): boolean =>
+  ended_lately === 0 &&
+  ahead === 0 &&
+  oldest_open !== null &&
+  now.getTime() - Date.parse(oldest_open) > STUCK_AFTER_MS
+
+function stuck(event: ClaimedEvent, now: Date, option: string): Concern {
+  const since = span(now.getTime() - Date.parse(event.last_ended ?? event.claimed_at))
+  const [error] = Object.entries(event.open)
+    .filter(([text]) => text !== '')
+    .sort(([, a], [, b]) => b - a)
+  const why = error
+    ? ` The error of most: ${plain(error[0])}`
+    : ' No attempt left an error: does the worker run?'
+  return {
+    label: 'STUCK',
+    text: `${amount(openOf(event), 'attendee')} wait, and none had an outcome for ${since}.${why}`,
+    command: `npx event-indexer status${option} --event ${event.event_id}`,
+  }
 }
 
 /** That attendees have failed, and where to read why. */

@@ -3,11 +3,12 @@ import { type ClaimedEvent, type Details, type EventStatus, openOf } from '../st
 import { plain, type Terminal, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
 import { concernsOf, viewConcern } from './concerns.ts'
-import { nameOf, readyOf, STYLES, statusOf, type View } from './view.ts'
+import { nameOf, rateOf, readyOf, STYLES, statusOf, type View } from './view.ts'
 
 /** One event with everything about it: what failed and why, who was skipped and what to tell them. */
 export function viewEvent(event: EventStatus, details: Details | null, view: View): string {
   const parts = [viewHead(event, view), viewFacts(event, view)]
+  if (event.state !== 'unclaimed') parts.push(viewOpen(event, view))
   if (details) parts.push(viewFailures(event, details, view), viewSkips(details, view))
   return parts.filter(Boolean).join('\n\n')
 }
@@ -45,6 +46,7 @@ function viewFacts(event: EventStatus, { terminal, now }: View): string {
     fact('Failed', failed > 0 ? paint('red', figure(failed)) : '0'),
     fact('Erased', figure(erased)),
     fact('Open', `${figure(queued)} queued, ${figure(in_flight)} in flight${oldest}`),
+    fact('Ended', `${rateOf(event.ended_lately)} in the last two minutes`),
     fact('Calls', `${figure(event.index_calls)} of IndexFaces`),
   ].join('\n')
 }
@@ -62,6 +64,19 @@ function barOf(event: ClaimedEvent, { paint }: Terminal): string {
   return `${bar} ${Math.floor((ended / all) * 100)} %`
 }
 
+/** Attendees without an outcome, by what went wrong at their last attempt. */
+function viewOpen({ open }: ClaimedEvent, { terminal }: View): string {
+  const errors = Object.entries(open)
+    .filter(([error]) => error !== '')
+    .sort(([, a], [, b]) => b - a)
+  if (errors.length === 0) return ''
+  const waiting = errors.reduce((sum, [, count]) => sum + count, 0)
+  return [
+    terminal.paint('yellow', `TRIED AGAIN ${figure(waiting)}`),
+    ...errors.map(([error, count]) => wrap(`${figure(count)} × ${plain(error)}`, terminal.columns, 2)),
+  ].join('\n')
+}
+
 function viewFailures(event: EventStatus, { failures }: Details, { terminal, option }: View): string {
   if (failures.length === 0) return ''
   const groups = [...groupBy(failures, ({ reason }) => reason ?? 'unknown')].flatMap(([code, group]) => [
@@ -74,7 +89,7 @@ function viewFailures(event: EventStatus, { failures }: Details, { terminal, opt
   return [
     terminal.paint('red', `FAILED ${figure(failures.length)}`),
     ...groups,
-    '  Once the cause is gone:',
+    '  They are tried again by themselves at growing intervals while the event lasts; at once by:',
     `    npx event-indexer replay${option} --event ${event.event_id}`,
   ].join('\n')
 }

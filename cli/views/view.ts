@@ -1,6 +1,6 @@
 import { type ClaimedEvent, type EventStatus, openOf } from '../status.ts'
 import { plain, type Style, type Terminal } from '../terminal.ts'
-import { clock, figure, span } from '../words.ts'
+import { amount, clock, figure, span } from '../words.ts'
 
 /** What a view needs besides what it shows. */
 export interface View {
@@ -35,6 +35,10 @@ export function readyOf({ settled_at, ready_at, collection }: ClaimedEvent, now:
 /** By how much an event will be late; '' when it will not be. */
 export const lateOf = ({ late, ready_at, starts_at }: ClaimedEvent): string =>
   late && ready_at !== null ? span(Date.parse(ready_at) - Date.parse(starts_at)) : ''
+
+/** What ended in the last two minutes, as a rate. */
+export const rateOf = (endedLately: number): string =>
+  `${amount(endedLately, 'attendee')} (${Number((endedLately / 120).toFixed(1))} a second)`
 
 /** An event on one line, where nothing can be redrawn. */
 export function viewLine(event: EventStatus): string {

@@ -1,25 +1,21 @@
 import { describe, expect, it, vi } from 'vitest'
 import { replay } from '../../cli/commands/replay.ts'
+import { failedWith, refusedFor } from '../support/ledger.ts'
 import { openOperated } from '../support/operator.ts'
 
-const DENIED = {
-  outcome: 'failed',
-  face_id: null,
-  reason: 'denied',
-  error: 'AccessDeniedException: not authorized to perform rekognition:IndexFaces',
-} as const
+const DENIED = failedWith('AccessDeniedException: not authorized to perform rekognition:IndexFaces', 'denied')
 
 /** An event that has ended: two attendees failed, two were indexed. */
 async function failedEvent() {
   const system = await openOperated()
-  const { app, prepare, sendAll, work } = system
+  const { app, exhaust, prepare, sendAll } = system
   const event = await app.event()
   const users = await app.users(4)
   await app.consent(event, users)
   await prepare()
   const messages = (await sendAll()).sort((a, b) => a.user_id.localeCompare(b.user_id))
-  await work(messages.slice(0, 2), DENIED)
-  await work(messages.slice(2))
+  await exhaust(messages.slice(0, 2), DENIED)
+  await exhaust(messages.slice(2))
   const [first = '', second = '', indexed = ''] = users
   return { ...system, event, users, failed: [first, second] as const, indexed }
 }
@@ -53,14 +49,14 @@ describe('replay', () => {
     expect(out).toContain('1 attendee of 1 event queued again.')
     expect(out).toContain('Still failed, for they were not replayed: 1 attendee.')
     expect(await inside.job(event, failed[0])).toMatchObject({ state: 'indexed' })
-    expect(await inside.job(event, failed[1])).toMatchObject({ state: 'failed', version: 1 })
+    expect(await inside.job(event, failed[1])).toMatchObject({ state: 'failed', version: 2 })
   })
 
   it('can be of one reason, also of one for which attendees were skipped', async () => {
     const { app, indexAll, inside, run } = await openOperated()
     const event = await app.event()
     await app.consent(event, await app.users(3))
-    await indexAll({ outcome: 'skipped', face_id: null, reason: 'no_face' })
+    await indexAll(refusedFor('no_face'))
     const { code, out } = await run(replay, { event, reason: 'no_face', wait: false })
     expect(code).toBe(0)
     expect(out).toContain('3 attendees of 1 event queued again.\n3 messages sent')
@@ -80,12 +76,12 @@ describe('replay', () => {
   })
 
   it('begins an event anew whose collection could not be made', async () => {
-    const { app, claim, collectionsDone, inside, run, sweep } = await openOperated()
+    const { app, claim, collectionsDone, inside, rescue, run } = await openOperated()
     const event = await app.event()
     await claim()
     const failed = { event_id: event, result: 'failed', error: 'AccessDeniedException' } as const
     for (let attempt = 1; attempt <= 10; attempt++) await collectionsDone([failed])
-    await sweep()
+    await rescue()
     expect(await app.status(event)).toBe('failed')
     const { code, out } = await run(replay, { event, wait: false })
     expect(code).toBe(0)
@@ -187,7 +183,7 @@ describe('nothing to replay', () => {
     const event = await app.event()
     const [user = ''] = await app.users(1)
     await app.consent(event, [user])
-    await indexAll({ outcome: 'skipped', face_id: null, reason: 'no_face' })
+    await indexAll(refusedFor('no_face'))
     await expect(run(replay, { event, user, wait: true })).rejects.toThrow(
       'the attendee is skipped (no_face). To look at them again all the same: --reason no_face',
     )

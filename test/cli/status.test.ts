@@ -2,21 +2,18 @@ import { describe, expect, it, vi } from 'vitest'
 import { type StatusDocument, status } from '../../cli/commands/status.ts'
 import { connectLedger } from '../../cli/ledger.ts'
 import { type ClaimedEvent, lookAt, lookAtDetails } from '../../cli/status.ts'
-import type { Environment } from '../../cli/system.ts'
-import { only } from '../support/ledger.ts'
+import { failedWith, only } from '../support/ledger.ts'
 import { openOperated } from '../support/operator.ts'
 
-const UNREADABLE = {
-  outcome: 'failed',
-  face_id: null,
-  reason: 'photo_unreadable',
-  error: 'InvalidS3ObjectException: Unable to get object metadata from S3',
-} as const
+const UNREADABLE = failedWith(
+  'InvalidS3ObjectException: Unable to get object metadata from S3',
+  'photo_unreadable',
+)
 
 /** An event that has ended: two attendees indexed, one without a photo, one whose photo could not be read. */
 async function endedEvent() {
   const system = await openOperated()
-  const { app, prepare, sendAll, work } = system
+  const { app, exhaust, prepare, sendAll } = system
   const event = await app.event()
   await app.change(event, { name: "'Gala dinner'" })
   const users = await app.users(4)
@@ -25,8 +22,8 @@ async function endedEvent() {
   await app.consent(event, users)
   await prepare()
   const messages = (await sendAll()).sort((a, b) => a.user_id.localeCompare(b.user_id))
-  await work(messages.slice(0, 3))
-  await work(messages.slice(3), UNREADABLE)
+  await exhaust(messages.slice(0, 3))
+  await exhaust(messages.slice(3), UNREADABLE)
   const [, , , unreadable = ''] = users
   return { ...system, event, photoless, unreadable }
 }
@@ -55,7 +52,7 @@ describe('status', () => {
     expect(code).toBe(0)
     expect(out).toMatch(/Status +failed, ended \d\d:\d\d/)
     expect(out).toMatch(/Done +.* 100 %\n +Indexed +2\n/)
-    expect(out).toContain('1 × the photo cannot be read from the bucket (photo_unreadable)')
+    expect(out).toContain('1 × Rekognition cannot read the photo from the bucket (photo_unreadable)')
     expect(out).toContain('InvalidS3ObjectException: Unable to get object metadata from S3')
     expect(out).toContain(`${unreadable}  1 attempt\n`)
     expect(out).toContain(`npx event-indexer replay --event ${event}`)
@@ -64,7 +61,8 @@ describe('status', () => {
   })
 
   it('prints for scripts what --help says of it', async () => {
-    const { app, event, gateway, photoless, run, unreadable } = await endedEvent()
+    const { app, event, gateway, photoless, run, startRun, unreadable } = await endedEvent()
+    await startRun(5)
     await app.event({ startsAt: "now() + interval '3 h'" })
     const all = documentOf(await run(status, { json: true }))
     expect(all).toMatchObject({
@@ -108,60 +106,96 @@ describe('status', () => {
   })
 
   it('is loud about an event that will be late', async () => {
-    const { app, prepare, run } = await openOperated()
+    const { app, prepare, run, startRun } = await openOperated()
     const event = await app.event()
     await app.consent(event, await app.users(61))
     await prepare()
-    const { out } = await run(status, {}, { INDEX_FACES_TPS: '0.1' }) // ten minutes to the start, and 10 s for each
+    await startRun(0.1)
+    const { out } = await run(status, {}) // ten minutes to the start, and 10 s for each
     expect(out).toMatch(
       /^LATE {4}A concert: ready at \d\d:\d\d, \d+ s after its start, at the present pace\.$/m,
     )
     expect(out).toMatch(/in 10 min · ready \d\d:\d\d, \d+ s LATE$/m)
-    const { events } = documentOf(await run(status, { json: true }, { INDEX_FACES_TPS: '1' }))
+    await startRun(1)
+    const { events } = documentOf(await run(status, { json: true }))
     expect(events).toMatchObject([{ late: false, attendees: { queued: 61 } }])
   })
 
-  it('expects the end at the quota that the scheduler goes by, unless the shell says another', async () => {
-    const { app, claim, prepare, run } = await openOperated()
-    await claim(20, 50)
+  it('expects the end at the quota that the scheduler goes by', async () => {
+    const { app, prepare, run, startRun } = await openOperated()
+    await startRun(50)
     const event = await app.event()
     await app.consent(event, await app.users(100))
     await prepare()
-    const looks = async (environment: Environment) => {
-      const before = Date.now()
-      const { events, ...pace } = documentOf(await run(status, { json: true }, environment))
-      const { ready_at } = only(events) as ClaimedEvent
-      return { pace, ready: Date.parse(ready_at ?? ''), before, after: Date.now() }
-    }
-    const scheduler = await looks({})
-    expect(scheduler.pace).toMatchObject({ index_faces_tps: 50, index_faces_rate: 50 })
-    expect(scheduler.ready).toBeGreaterThanOrEqual(scheduler.before + 2_000)
-    expect(scheduler.ready).toBeLessThanOrEqual(scheduler.after + 2_000)
-    const shell = await looks({ INDEX_FACES_TPS: '4' })
-    expect(shell.pace).toMatchObject({ index_faces_tps: 4, index_faces_rate: 4 })
-    expect(shell.ready).toBeGreaterThanOrEqual(shell.before + 25_000)
-    expect(shell.ready).toBeLessThanOrEqual(shell.after + 25_000)
+    const before = Date.now()
+    const { events, ...pace } = documentOf(await run(status, { json: true }))
+    const ready = Date.parse((only(events) as ClaimedEvent).ready_at ?? '')
+    expect(pace).toMatchObject({ index_faces_tps: 50, index_faces_rate: 50 })
+    expect(ready).toBeGreaterThanOrEqual(before + 2_000)
+    expect(ready).toBeLessThanOrEqual(Date.now() + 2_000)
   })
 
-  it('says at what pace it expects the end, and on whose word', async () => {
-    const { app, claim, owner, prepare, run } = await openOperated()
-    await claim(20, 50)
+  it('says which pace the estimate assumes, and which was measured', async () => {
+    const { app, owner, prepare, run, sendAll, startRun, work } = await openOperated()
+    await startRun(50)
     const event = await app.event()
-    await app.consent(event, await app.users(1))
+    await app.consent(event, await app.users(13))
     await prepare()
-    const says = async (environment: Environment = {}) =>
-      (await run(status, {}, environment)).out.replaceAll(/\s+/g, ' ')
-    expect(await says()).toContain("reckoned at 50 IndexFaces calls a second (the scheduler's quota).")
-    expect(await says({ INDEX_FACES_TPS: '4' })).toContain(
-      'reckoned at 4 IndexFaces calls a second (INDEX_FACES_TPS).',
+    const [, ...messages] = await sendAll()
+    await work(messages)
+    const says = async () => (await run(status, {})).out.replaceAll(/\s+/g, ' ')
+    expect(await says()).toContain(
+      "The estimate assumes 50 IndexFaces calls a second (the scheduler's quota). Measured in the last two minutes: 12 attendees (0.1 a second).",
     )
     await owner.query('update indexing.pace set rate = 10, rate_since = clock_timestamp()')
     expect(await says()).toMatch(
-      /reckoned at 1\d(\.\d)? IndexFaces calls a second \(Rekognition has throttled; the scheduler's quota is 50\)/,
+      /assumes 1\d(\.\d)? IndexFaces calls a second \(Rekognition has throttled; the scheduler's quota is 50\)/,
     )
     const { index_faces_tps, index_faces_rate } = documentOf(await run(status, { json: true }))
     expect(index_faces_tps).toBe(50)
     expect(index_faces_rate).toBeLessThan(20)
+    expect((await run(status, { event })).out).toMatch(
+      /Ended +12 attendees \(0\.1 a second\) in the last two minutes/,
+    )
+  })
+
+  it('shows those who are tried again by the error of their last attempt', async () => {
+    const { app, event, prepare, run, sendAll, work } = await endedEvent()
+    await app.consent(event, await app.users(4))
+    await prepare()
+    const messages = await sendAll()
+    const [hidden, ...rest] = [
+      failedWith('ThrottlingException: \u001b[2Jslow down'),
+      failedWith('Rekognition did not answer'),
+    ]
+    await work(messages.slice(0, 1), hidden)
+    await work(messages.slice(1, 3), rest[0])
+    const { out } = await run(status, { event })
+    expect(out).toContain(
+      'TRIED AGAIN 3\n  2 × Rekognition did not answer\n  1 × ThrottlingException:  [2Jslow down\n',
+    )
+    expect(only(documentOf(await run(status, { event, json: true })).events)).toMatchObject({
+      open: { 'Rekognition did not answer': 2, 'ThrottlingException: \u001b[2Jslow down': 1, '': 1 },
+    })
+  })
+
+  it('is loud when nobody has had an outcome for two minutes although some wait', async () => {
+    const { app, owner, prepare, run, sendAll, work } = await openOperated()
+    const event = await app.event()
+    const next = await app.event({ startsAt: "now() + interval '15 min'" })
+    await app.change(next, { name: "'The next one'" })
+    await app.consent(event, await app.users(3))
+    await app.consent(next, await app.users(1))
+    await prepare()
+    await work((await sendAll()).slice(0, 1), failedWith('AccessDeniedException: no', 'denied'))
+    expect((await run(status, {})).out).not.toContain('STUCK')
+    await owner.query(`update indexing.face_jobs set queued_at = now() - interval '3 min'`)
+    await owner.query(`update indexing.event_runs set claimed_at = now() - interval '3 min'`)
+    const { out } = await run(status, {})
+    expect(out.replaceAll(/\s+/g, ' ')).toContain(
+      `STUCK A concert: 3 attendees wait, and none had an outcome for 3 min. The error of most: AccessDeniedException: no npx event-indexer status --event ${event}`,
+    )
+    expect(out).not.toContain('STUCK   The next one') // its turn comes later
   })
 
   it('is calm when nothing needs anybody', async () => {
@@ -193,7 +227,7 @@ describe('status', () => {
   })
 
   it('says why a collection cannot be made, and that the event can be replayed once that has failed', async () => {
-    const { app, claim, collectionsDone, owner, run, sweep } = await openOperated()
+    const { app, claim, collectionsDone, owner, rescue, run } = await openOperated()
     const event = await app.event()
     await claim()
     const failed = { event_id: event, result: 'failed', error: 'AccessDeniedException: no' } as const
@@ -202,7 +236,7 @@ describe('status', () => {
       'STUCK   A concert: its collection could not be made yet. AccessDeniedException: no',
     )
     for (let attempt = 2; attempt <= 10; attempt++) await collectionsDone([failed])
-    await sweep()
+    await rescue()
     expect((await owner.query('select state from indexing.event_runs')).rows).toEqual([{ state: 'failed' }])
     const { out } = await run(status, { event })
     expect(out).toContain('FAILED  its collection could not be made. AccessDeniedException: no')
@@ -212,8 +246,13 @@ describe('status', () => {
   it('shows no control characters of others', async () => {
     const { app, run } = await openOperated()
     const event = await app.event()
-    await app.change(event, { name: "E'\\u001b[2Jgone'" })
-    expect((await run(status, {})).out).not.toContain('\u001b')
+    const hostile = '\u001b[2J\u009b2J\u007f\u061c\u202ereversed\u2066'
+    await app.change(event, { name: `'${hostile}'` })
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+    const controls = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
+    for (const options of [{}, { json: true }, { event }, { event, json: true }])
+      expect((await run(status, options)).out).not.toMatch(controls)
+    expect(only(documentOf(await run(status, { json: true })).events).name).toBe(hostile)
   })
 
   it('suggests commands that lead to the same stage', async () => {
@@ -266,8 +305,8 @@ describe('what status rests on', () => {
     const event = await app.event()
     await app.consent(event, await app.users(2_100))
     await indexAll(UNREADABLE)
-    const ledger = connectLedger(gateway.url, gateway.serviceRoleKey)
-    expect(only((await lookAt(ledger, null, null)).events)).toMatchObject({ attendees: { failed: 2_100 } })
+    const ledger = connectLedger(gateway.url, async () => gateway.serviceRoleKey)
+    expect(only((await lookAt(ledger, null)).events)).toMatchObject({ attendees: { failed: 2_100 } })
     const { failures } = await lookAtDetails(ledger, event)
     expect(new Set(failures.map(({ user_id }) => user_id)).size).toBe(2_100)
   })
@@ -278,8 +317,8 @@ describe('what status rests on', () => {
     const soon = await app.event({ startsAt: "now() + interval '1 min'" })
     const past = await app.event({ startsAt: "now() - interval '1 min'" })
     await prepare()
-    const ledger = connectLedger(gateway.url, gateway.serviceRoleKey)
-    const { events } = await lookAt(ledger, null, null)
+    const ledger = connectLedger(gateway.url, async () => gateway.serviceRoleKey)
+    const { events } = await lookAt(ledger, null)
     expect(events.map(({ event_id }) => event_id)).toEqual([past, soon, unclaimed])
   })
 
@@ -290,7 +329,7 @@ describe('what status rests on', () => {
     await app.event({ startsAt: "now() - interval '1 h'", active: false })
     await app.event({ startsAt: 'null' })
     await app.event({ startsAt: "now() + interval '1 h'", status: 'completed' })
-    const ledger = connectLedger(gateway.url, gateway.serviceRoleKey)
-    expect((await lookAt(ledger, null, null)).events).toEqual([])
+    const ledger = connectLedger(gateway.url, async () => gateway.serviceRoleKey)
+    expect((await lookAt(ledger, null)).events).toEqual([])
   })
 })

@@ -42,25 +42,23 @@ describe('the system that a command is for', () => {
       send: async ({ input }: { input: unknown }) => asked.push(input) && { QueueUrl: 'https://q' },
     }
     expect(await system.workQueueUrl(sqs as never)).toBe('https://q')
-    expect(asked).toEqual([{ QueueName: 'event-indexer-prod-work' }])
+    expect(await system.urgentQueueUrl(sqs as never)).toBe('https://q')
+    expect(asked).toEqual([
+      { QueueName: 'event-indexer-prod-work' },
+      { QueueName: 'event-indexer-prod-urgent' },
+    ])
   })
 
   it('is otherwise what the environment names, also while the local system runs', async () => {
     const system = await findSystem(
       undefined,
-      { ...ENVIRONMENT, WORK_QUEUE_URL: 'https://q', INDEX_FACES_TPS: '50' },
+      { ...ENVIRONMENT, WORK_QUEUE_URL: 'https://q', URGENT_QUEUE_URL: 'https://u' },
       await runningFile(local(process.pid)),
     )
-    expect(system).toMatchObject({ name: 'the environment', option: '', indexFacesTps: 50 })
+    expect(system).toMatchObject({ name: 'the environment', option: '' })
     expect(await system.serviceRoleKey()).toBe('key')
     expect(await system.workQueueUrl(null as never)).toBe('https://q')
-  })
-
-  it('leaves it to the database how many calls a second there are, unless the environment says', async () => {
-    expect(await findSystem(undefined, ENVIRONMENT)).toMatchObject({ indexFacesTps: null })
-    expect(await findSystem('prod', { ...ENVIRONMENT, INDEX_FACES_TPS: '0.5' })).toMatchObject({
-      indexFacesTps: 0.5,
-    })
+    expect(await system.urgentQueueUrl(null as never)).toBe('https://u')
   })
 
   it('is otherwise the local system while it runs, and nothing of the environment leads elsewhere', async () => {
@@ -101,14 +99,9 @@ describe('what is missing is named', () => {
     await expect(system.serviceRoleKey()).rejects.toThrow('SUPABASE_SERVICE_ROLE_KEY is not set')
   })
 
-  it('the work queue', async () => {
+  it('the queues', async () => {
     const system = await findSystem(undefined, ENVIRONMENT)
     await expect(system.workQueueUrl(null as never)).rejects.toThrow('WORK_QUEUE_URL is not set')
-  })
-
-  it('a pace that is no number', async () => {
-    await expect(findSystem(undefined, { ...ENVIRONMENT, INDEX_FACES_TPS: 'fast' })).rejects.toThrow(
-      'INDEX_FACES_TPS is not a number of calls a second',
-    )
+    await expect(system.urgentQueueUrl(null as never)).rejects.toThrow('URGENT_QUEUE_URL is not set')
   })
 })

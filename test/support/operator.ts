@@ -17,7 +17,7 @@ import type { Terminal } from '../../cli/terminal.ts'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import type { Result } from '../../src/core/contract.ts'
-import { readMessage } from '../../src/core/message.ts'
+import { type JobRef, readMessage } from '../../src/core/message.ts'
 import { openLedger } from './ledger.ts'
 
 const REGION = 'eu-central-1'
@@ -78,6 +78,12 @@ export async function openOperated() {
     return Messages
   }
 
+  /** Works on messages until nothing of them is left: a result that has them come again makes dead letters of them. */
+  async function exhaust(messages: JobRef[], said: Partial<Result> = {}): Promise<void> {
+    await ledger.work(messages, said)
+    if (said.outcome === 'retry') await ledger.failDeadLetters(messages)
+  }
+
   return {
     ...ledger,
     gateway,
@@ -103,11 +109,12 @@ export async function openOperated() {
       return Number(ApproximateNumberOfMessages) + Number(ApproximateNumberOfMessagesNotVisible)
     },
 
-    /** Claims what is due and has every attendee of it end as a worker says that reports this. */
+    /** Claims what is due and has every attendee of it end as a worker says that reports this each time. */
     async indexAll(said: Partial<Result> = {}): Promise<void> {
       await ledger.prepare()
-      await ledger.work(await ledger.sendAll(), said)
+      await exhaust(await ledger.sendAll(), said)
     },
+    exhaust,
 
     /** Has a worker report the same of whatever job comes from the work queue, until the test ends. */
     startWorker(said: Partial<Result> = {}): void {
@@ -117,7 +124,7 @@ export async function openOperated() {
           const messages = await receive(workQueueUrl, 1)
           if (messages.length === 0) continue
           const ours = messages.filter(({ Body = '' }) => Body.startsWith('{"format":1,'))
-          await ledger.work(
+          await exhaust(
             ours.map(({ Body = '' }) => readMessage(Body)),
             said,
           )
