@@ -348,7 +348,7 @@ language sql security definer set search_path = '' as $$
   returning before.again
 $$;
 
--- ── jobs.sql 2e48f5254b91bf1a
+-- ── jobs.sql f1721637f4163959
 
 -- What all parts of the ledger share: the desired state of a job, its place in the outbox, and how it is queued.
 -- Lock order, everywhere: the ledger's lock, jobs (by event_id, user_id), event runs, the app's event rows, the pace.
@@ -440,7 +440,7 @@ begin
     dead_letters = case when anew then 0 else j.dead_letters end,
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
     needs_listing = j.needs_listing or listing,
-    photo_version = case when photo then j.version + 1 else j.photo_version end,
+    photo_version = case when photo or forget_photo then j.version + 1 else j.photo_version end,
     photo_etag = case when forget_photo then null else j.photo_etag end,
     refused = case when forget_photo then null else j.refused end,
     missing_key = case when forget_photo then null else j.missing_key end
@@ -927,7 +927,7 @@ begin
 end
 $$;
 
--- ── lease.sql 3b7cde0dc565e76a
+-- ── lease.sql 46bb40b6d231b03d
 
 -- Leases the jobs of a batch of messages to a worker, and says what each needs.
 --   messages       [{"event_id", "user_id", "version"}, …]
@@ -988,7 +988,7 @@ begin
     select
       a.event_id, a.user_id, coalesce(l.version, a.version) as version,
       case when l.event_id is not null then 'act' when f.leased and f.asked_version >= f.version then 'wait' else 'none' end as action,
-      case when f.leased then extract(epoch from f.lease_until - now) end as wait_seconds,
+      case when f.leased and not f.repeated_call then extract(epoch from f.lease_until - now) end as wait_seconds,
       l.wanted_key as photo_key, l.against as reason, l.face_id, l.photo_key as face_key, l.photo_etag as face_etag,
       indexing.may_stay(l.against, l.profile_key, l.photo_key) as may_stay,
       l.refused,
@@ -1324,7 +1324,7 @@ language sql security definer set search_path = '' as $$
   select count(*)::integer from kept
 $$;
 
--- ── rescue.sql 8605131902b06277
+-- ── rescue.sql fb0448e96ee486ca
 
 -- Queues what was lost, looks again at what is due, and settles what its last worker could not. Part of every scheduler run;
 -- all it reads are rows that are not at rest. Each kind is limited to 1,000 jobs a call.
@@ -1389,7 +1389,13 @@ begin
   update indexing.face_jobs j set
     state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1
   from indexing.event_runs r
-  where r.reason = 'collection_failed' and r.collection = 'missing' and j.event_id = r.event_id and j.state = 'queued';
+  where r.event_id = j.event_id and (j.event_id, j.user_id) in (
+    select o.event_id, o.user_id from indexing.face_jobs o
+    where o.state = 'queued' and o.event_id in (
+      select f.event_id from indexing.event_runs f where f.reason = 'collection_failed' and f.collection = 'missing'
+    )
+    limit 1000 for update skip locked
+  );
 
   select indexing.queue_jobs(array_agg(event_id), array_agg(user_id)) into looked_again from (
     select j.event_id, j.user_id from indexing.face_jobs j
@@ -1405,29 +1411,32 @@ begin
 end
 $$;
 
--- ── changes.sql acadfb8c62241c2d
+-- ── changes.sql 51306457925a8654
 
 -- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
 -- A change that concerns no claimed event is dropped, for the claim will see it.
 --   erasing  the changes by which faces may have to go, or the others
---   page     how many jobs may be written, over all sources
+--   page     how many jobs may be written
 -- Returns {"jobs": written, "more": whether to call again}.
 create or replace function public.indexing_process_changes(erasing boolean, page integer default 5000) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
-  consents record;
-  events record;
-  photos record;
+  done record;
 begin
   perform indexing.lock_ledger();
-  consents := indexing.process_consents(erasing, page);
-  events := indexing.process_events(erasing, page - consents.used);
-  photos := indexing.process_photos(erasing, page - consents.used - events.used);
-  if erasing then
+  -- One source a call: jobs are locked before event runs, and so those of the next source cannot be locked after them.
+  done := indexing.process_consents(erasing, page);
+  if done.used = 0 then
+    done := indexing.process_events(erasing, page);
+  end if;
+  if done.used = 0 then
+    done := indexing.process_photos(erasing, page);
+  end if;
+  if done.used = 0 and erasing then
     perform indexing.process_everything();
   end if;
   return jsonb_build_object(
-    'jobs', consents.jobs + events.jobs + photos.jobs,
+    'jobs', done.jobs,
     'more', exists (select from indexing.changes c where c.erases = erasing)
   );
 end
@@ -1438,8 +1447,14 @@ create or replace function indexing.touch_runs(events uuid[]) returns void
 language sql set search_path = '' as $$
   update indexing.event_runs r set
     changed_at = clock_timestamp(), reconcile_due = least(r.reconcile_due, clock_timestamp() + interval '1 minute')
-  where r.event_id in (select unnest(events))
-    and (r.changed_at is null or r.changed_at < clock_timestamp() - interval '5 seconds' or r.reconcile_due > clock_timestamp() + interval '1 minute')
+  from (
+    select o.event_id from indexing.event_runs o
+    where o.event_id in (select unnest(events)) and (
+      o.changed_at is null or o.changed_at < clock_timestamp() - interval '5 seconds'
+      or o.reconcile_due > clock_timestamp() + interval '1 minute')
+    order by o.event_id for update
+  ) touched
+  where r.event_id = touched.event_id
 $$;
 
 -- Consents given and taken back: one job each. Returns how much of the page was used, and how many jobs were queued; the other
@@ -1461,7 +1476,8 @@ begin
     select c.id, c.event_id, c.user_id from indexing.changes c
     where c.source = 'consents' and c.erases = erasing order by c.id limit page
   ) c
-  left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready');
+  left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
+    and exists (select from indexing.app_events() e where e.event_id = c.event_id); -- else its collection goes as a whole
   if taken is null then
     return;
   end if;
@@ -1530,7 +1546,7 @@ begin
 end
 $$;
 
--- Changed events.
+-- Changed events: those that change nothing, and then one more.
 create or replace function indexing.process_events(erasing boolean, page integer, out used integer, out jobs integer)
 language plpgsql set search_path = '' as $$
 declare
@@ -1538,6 +1554,7 @@ declare
   app record;
   finished boolean;
   changed integer; -- jobs, of this event
+  touched boolean; -- locks may have been taken for it
 begin
   used := 0;
   jobs := 0;
@@ -1547,30 +1564,33 @@ begin
       where o.source = 'events' and o.erases = erasing order by o.id limit page
     ) c group by c.event_id order by c.event_id
   loop
-    exit when used >= page;
     finished := true;
     changed := 0;
+    touched := false;
     if exists (select from indexing.event_runs r where r.event_id = change.event_id) then
       select * into app from indexing.app_events() e where e.event_id = change.event_id;
+      touched := true;
       if not found then
-        changed := indexing.close_run(change.event_id, 'event_deleted', interval '0', page - used);
+        changed := indexing.close_run(change.event_id, 'event_deleted', interval '0', page);
       elsif app.closed then
         -- The app deletes the collection itself; ours, later, is for what a worker may have put there meanwhile.
-        changed := indexing.close_run(change.event_id, 'event_closed', interval '2 minutes', page - used);
+        changed := indexing.close_run(change.event_id, 'event_closed', interval '2 minutes', page);
       elsif not exists (
         select from indexing.event_runs r where r.event_id = change.event_id and r.collection in ('missing', 'ready')
       ) then
         finished := indexing.reopen_event(change.event_id);
+        touched := finished;
       else
-        changed := indexing.follow_event(change.event_id, app.starts_at, app.ends_at, app.active, page - used);
+        changed := indexing.follow_event(change.event_id, app.starts_at, app.ends_at, app.active, page);
       end if;
-      finished := finished and changed < page - used;
+      finished := finished and changed < page;
     end if;
     if finished then
       delete from indexing.changes c where c.id = any (change.ids);
     end if;
-    used := least(page, used + greatest(changed, 1));
-    jobs := jobs + changed;
+    used := used + case when finished or touched then 1 else 0 end;
+    jobs := changed;
+    exit when touched;
   end loop;
 end
 $$;
@@ -1632,26 +1652,31 @@ create or replace function indexing.follow_event(
 language plpgsql set search_path = '' as $$
 declare
   users uuid[];
-  moved integer;
+  moved integer := 0;
 begin
   if starts is not null then
-    update indexing.event_runs r set starts_at = starts, ends_at = ends, reconcile_due = least(r.reconcile_due, starts - interval '5 minutes')
-    where r.event_id = event and (r.starts_at, r.ends_at) is distinct from (starts, ends);
+    update indexing.face_jobs j set starts_at = starts, priority = indexing.job_priority(j.priority = 0, ends)
+    where j.event_id = event and j.user_id in (
+      select o.user_id from indexing.face_jobs o
+      where o.event_id = event and o.state = 'queued'
+        and (o.starts_at <> starts or o.priority <> indexing.job_priority(o.priority = 0, ends))
+      order by o.user_id limit page for update
+    );
+    get diagnostics moved = row_count;
   end if;
-  update indexing.face_jobs j set starts_at = starts, priority = indexing.job_priority(j.priority = 0, ends)
-  where j.event_id = event and j.user_id in (
-    select o.user_id from indexing.face_jobs o
-    where o.event_id = event and o.state = 'queued'
-      and (o.starts_at <> starts or o.priority <> indexing.job_priority(o.priority = 0, ends))
-    order by o.user_id limit page for update
-  );
-  get diagnostics moved = row_count;
   if active then
     users := array(
       select j.user_id from indexing.face_jobs j
       where j.event_id = event and j.ended_at is not null and j.reason = 'event_inactive'
-      order by j.user_id limit page - moved
+      order by j.user_id limit page - moved for update
     );
+  end if;
+  if starts is not null then
+    update indexing.event_runs r set starts_at = starts, ends_at = ends, reconcile_due = least(r.reconcile_due, starts - interval '5 minutes')
+    where r.event_id = event and (r.starts_at, r.ends_at) is distinct from (starts, ends);
+  end if;
+  perform indexing.touch_runs(array[event]); -- a worker that saw the event inactive may end its job after this
+  if users is not null then
     perform indexing.queue_jobs(array_fill(event, array[cardinality(users)]), users);
   end if;
   return moved + coalesce(cardinality(users), 0);
@@ -1687,7 +1712,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql 183baff4c0a99adb
+-- ── reconcile.sql f0d02ef41adbd5e7
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -1796,6 +1821,10 @@ language plpgsql set search_path = '' as $$
 declare
   erasing boolean;
 begin
+  perform from indexing.face_jobs j
+  where j.event_id = event and j.user_id in (select d.user_id from jsonb_to_recordset(differing) as d(user_id uuid))
+  order by j.user_id for update;
+
   insert into indexing.face_jobs (event_id, user_id, priority, urgent, starts_at, needs_listing)
   select r.event_id, d.user_id, indexing.job_priority(d.erases, r.ends_at), d.erases or r.ends_at > now(), r.starts_at, d.face_ids <> '{}'
   from jsonb_to_recordset(differing) as d(user_id uuid, has_job boolean, erases boolean, face_ids text[])

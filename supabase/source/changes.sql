@@ -1,24 +1,27 @@
 -- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
 -- A change that concerns no claimed event is dropped, for the claim will see it.
 --   erasing  the changes by which faces may have to go, or the others
---   page     how many jobs may be written, over all sources
+--   page     how many jobs may be written
 -- Returns {"jobs": written, "more": whether to call again}.
 create or replace function public.indexing_process_changes(erasing boolean, page integer default 5000) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
-  consents record;
-  events record;
-  photos record;
+  done record;
 begin
   perform indexing.lock_ledger();
-  consents := indexing.process_consents(erasing, page);
-  events := indexing.process_events(erasing, page - consents.used);
-  photos := indexing.process_photos(erasing, page - consents.used - events.used);
-  if erasing then
+  -- One source a call: jobs are locked before event runs, and so those of the next source cannot be locked after them.
+  done := indexing.process_consents(erasing, page);
+  if done.used = 0 then
+    done := indexing.process_events(erasing, page);
+  end if;
+  if done.used = 0 then
+    done := indexing.process_photos(erasing, page);
+  end if;
+  if done.used = 0 and erasing then
     perform indexing.process_everything();
   end if;
   return jsonb_build_object(
-    'jobs', consents.jobs + events.jobs + photos.jobs,
+    'jobs', done.jobs,
     'more', exists (select from indexing.changes c where c.erases = erasing)
   );
 end
@@ -29,8 +32,14 @@ create or replace function indexing.touch_runs(events uuid[]) returns void
 language sql set search_path = '' as $$
   update indexing.event_runs r set
     changed_at = clock_timestamp(), reconcile_due = least(r.reconcile_due, clock_timestamp() + interval '1 minute')
-  where r.event_id in (select unnest(events))
-    and (r.changed_at is null or r.changed_at < clock_timestamp() - interval '5 seconds' or r.reconcile_due > clock_timestamp() + interval '1 minute')
+  from (
+    select o.event_id from indexing.event_runs o
+    where o.event_id in (select unnest(events)) and (
+      o.changed_at is null or o.changed_at < clock_timestamp() - interval '5 seconds'
+      or o.reconcile_due > clock_timestamp() + interval '1 minute')
+    order by o.event_id for update
+  ) touched
+  where r.event_id = touched.event_id
 $$;
 
 -- Consents given and taken back: one job each. Returns how much of the page was used, and how many jobs were queued; the other
@@ -52,7 +61,8 @@ begin
     select c.id, c.event_id, c.user_id from indexing.changes c
     where c.source = 'consents' and c.erases = erasing order by c.id limit page
   ) c
-  left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready');
+  left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
+    and exists (select from indexing.app_events() e where e.event_id = c.event_id); -- else its collection goes as a whole
   if taken is null then
     return;
   end if;
@@ -121,7 +131,7 @@ begin
 end
 $$;
 
--- Changed events.
+-- Changed events: those that change nothing, and then one more.
 create or replace function indexing.process_events(erasing boolean, page integer, out used integer, out jobs integer)
 language plpgsql set search_path = '' as $$
 declare
@@ -129,6 +139,7 @@ declare
   app record;
   finished boolean;
   changed integer; -- jobs, of this event
+  touched boolean; -- locks may have been taken for it
 begin
   used := 0;
   jobs := 0;
@@ -138,30 +149,33 @@ begin
       where o.source = 'events' and o.erases = erasing order by o.id limit page
     ) c group by c.event_id order by c.event_id
   loop
-    exit when used >= page;
     finished := true;
     changed := 0;
+    touched := false;
     if exists (select from indexing.event_runs r where r.event_id = change.event_id) then
       select * into app from indexing.app_events() e where e.event_id = change.event_id;
+      touched := true;
       if not found then
-        changed := indexing.close_run(change.event_id, 'event_deleted', interval '0', page - used);
+        changed := indexing.close_run(change.event_id, 'event_deleted', interval '0', page);
       elsif app.closed then
         -- The app deletes the collection itself; ours, later, is for what a worker may have put there meanwhile.
-        changed := indexing.close_run(change.event_id, 'event_closed', interval '2 minutes', page - used);
+        changed := indexing.close_run(change.event_id, 'event_closed', interval '2 minutes', page);
       elsif not exists (
         select from indexing.event_runs r where r.event_id = change.event_id and r.collection in ('missing', 'ready')
       ) then
         finished := indexing.reopen_event(change.event_id);
+        touched := finished;
       else
-        changed := indexing.follow_event(change.event_id, app.starts_at, app.ends_at, app.active, page - used);
+        changed := indexing.follow_event(change.event_id, app.starts_at, app.ends_at, app.active, page);
       end if;
-      finished := finished and changed < page - used;
+      finished := finished and changed < page;
     end if;
     if finished then
       delete from indexing.changes c where c.id = any (change.ids);
     end if;
-    used := least(page, used + greatest(changed, 1));
-    jobs := jobs + changed;
+    used := used + case when finished or touched then 1 else 0 end;
+    jobs := changed;
+    exit when touched;
   end loop;
 end
 $$;
@@ -223,26 +237,31 @@ create or replace function indexing.follow_event(
 language plpgsql set search_path = '' as $$
 declare
   users uuid[];
-  moved integer;
+  moved integer := 0;
 begin
   if starts is not null then
-    update indexing.event_runs r set starts_at = starts, ends_at = ends, reconcile_due = least(r.reconcile_due, starts - interval '5 minutes')
-    where r.event_id = event and (r.starts_at, r.ends_at) is distinct from (starts, ends);
+    update indexing.face_jobs j set starts_at = starts, priority = indexing.job_priority(j.priority = 0, ends)
+    where j.event_id = event and j.user_id in (
+      select o.user_id from indexing.face_jobs o
+      where o.event_id = event and o.state = 'queued'
+        and (o.starts_at <> starts or o.priority <> indexing.job_priority(o.priority = 0, ends))
+      order by o.user_id limit page for update
+    );
+    get diagnostics moved = row_count;
   end if;
-  update indexing.face_jobs j set starts_at = starts, priority = indexing.job_priority(j.priority = 0, ends)
-  where j.event_id = event and j.user_id in (
-    select o.user_id from indexing.face_jobs o
-    where o.event_id = event and o.state = 'queued'
-      and (o.starts_at <> starts or o.priority <> indexing.job_priority(o.priority = 0, ends))
-    order by o.user_id limit page for update
-  );
-  get diagnostics moved = row_count;
   if active then
     users := array(
       select j.user_id from indexing.face_jobs j
       where j.event_id = event and j.ended_at is not null and j.reason = 'event_inactive'
-      order by j.user_id limit page - moved
+      order by j.user_id limit page - moved for update
     );
+  end if;
+  if starts is not null then
+    update indexing.event_runs r set starts_at = starts, ends_at = ends, reconcile_due = least(r.reconcile_due, starts - interval '5 minutes')
+    where r.event_id = event and (r.starts_at, r.ends_at) is distinct from (starts, ends);
+  end if;
+  perform indexing.touch_runs(array[event]); -- a worker that saw the event inactive may end its job after this
+  if users is not null then
     perform indexing.queue_jobs(array_fill(event, array[cardinality(users)]), users);
   end if;
   return moved + coalesce(cardinality(users), 0);

@@ -88,7 +88,7 @@ begin
     dead_letters = case when anew then 0 else j.dead_letters end,
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
     needs_listing = j.needs_listing or listing,
-    photo_version = case when photo then j.version + 1 else j.photo_version end,
+    photo_version = case when photo or forget_photo then j.version + 1 else j.photo_version end,
     photo_etag = case when forget_photo then null else j.photo_etag end,
     refused = case when forget_photo then null else j.refused end,
     missing_key = case when forget_photo then null else j.missing_key end

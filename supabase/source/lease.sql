@@ -57,7 +57,7 @@ begin
     select
       a.event_id, a.user_id, coalesce(l.version, a.version) as version,
       case when l.event_id is not null then 'act' when f.leased and f.asked_version >= f.version then 'wait' else 'none' end as action,
-      case when f.leased then extract(epoch from f.lease_until - now) end as wait_seconds,
+      case when f.leased and not f.repeated_call then extract(epoch from f.lease_until - now) end as wait_seconds,
       l.wanted_key as photo_key, l.against as reason, l.face_id, l.photo_key as face_key, l.photo_etag as face_etag,
       indexing.may_stay(l.against, l.profile_key, l.photo_key) as may_stay,
       l.refused,

@@ -105,6 +105,10 @@ language plpgsql set search_path = '' as $$
 declare
   erasing boolean;
 begin
+  perform from indexing.face_jobs j
+  where j.event_id = event and j.user_id in (select d.user_id from jsonb_to_recordset(differing) as d(user_id uuid))
+  order by j.user_id for update;
+
   insert into indexing.face_jobs (event_id, user_id, priority, urgent, starts_at, needs_listing)
   select r.event_id, d.user_id, indexing.job_priority(d.erases, r.ends_at), d.erases or r.ends_at > now(), r.starts_at, d.face_ids <> '{}'
   from jsonb_to_recordset(differing) as d(user_id uuid, has_job boolean, erases boolean, face_ids text[])

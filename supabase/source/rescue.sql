@@ -61,7 +61,13 @@ begin
   update indexing.face_jobs j set
     state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1
   from indexing.event_runs r
-  where r.reason = 'collection_failed' and r.collection = 'missing' and j.event_id = r.event_id and j.state = 'queued';
+  where r.event_id = j.event_id and (j.event_id, j.user_id) in (
+    select o.event_id, o.user_id from indexing.face_jobs o
+    where o.state = 'queued' and o.event_id in (
+      select f.event_id from indexing.event_runs f where f.reason = 'collection_failed' and f.collection = 'missing'
+    )
+    limit 1000 for update skip locked
+  );
 
   select indexing.queue_jobs(array_agg(event_id), array_agg(user_id)) into looked_again from (
     select j.event_id, j.user_id from indexing.face_jobs j
