@@ -4,10 +4,10 @@ import { event } from './scenarios/event.ts'
 import { fair } from './scenarios/fair.ts'
 import { fanout } from './scenarios/fanout.ts'
 import { follow } from './scenarios/follow.ts'
+import { idle } from './scenarios/idle.ts'
 import { many } from './scenarios/many.ts'
 import { overhead } from './scenarios/overhead.ts'
 import { quotaCut } from './scenarios/quota-cut.ts'
-import { sweep } from './scenarios/sweep.ts'
 import { triggers } from './scenarios/triggers.ts'
 
 /** In the order in which they run. */
@@ -20,6 +20,6 @@ export const scenarios: Scenario[] = [
   many,
   follow,
   cold,
-  sweep,
+  idle,
   triggers,
 ]

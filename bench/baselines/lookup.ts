@@ -1,5 +1,5 @@
+import { createClient, type WebSocketLikeConstructor } from '@supabase/supabase-js'
 import * as z from 'zod'
-import { type Call, connectApi } from '../../src/core/database.ts'
 import type { Stage } from '../stage.ts'
 
 /** What the baselines ask the database. */
@@ -19,7 +19,15 @@ export async function makeLookup({ pool, system }: Stage): Promise<Lookup> {
       select to_jsonb(photo_path) from public.profiles where user_id = person $$;
     grant select on public.event_consents, public.profiles to service_role;
     grant execute on function public.baseline_attendees, public.baseline_photo to service_role`)
-  const call: Call = connectApi(system.gateway.url, system.gateway.serviceRoleKey)
+  const supabase = createClient(system.gateway.url, system.gateway.serviceRoleKey, {
+    auth: { persistSession: false, autoRefreshToken: false },
+    realtime: { transport: class {} as unknown as WebSocketLikeConstructor }, // Node 20 has no WebSocket
+  })
+  async function call<T>(name: string, args: Record<string, string>, answer: z.ZodType<T>): Promise<T> {
+    const { data, error } = await supabase.rpc(name, args)
+    if (error) throw new Error(`${name}: ${error.message}`)
+    return answer.parse(data)
+  }
   return {
     attendees: (event) => call('baseline_attendees', { event }, z.array(z.string())),
     photo: (person) => call('baseline_photo', { person }, z.string()),

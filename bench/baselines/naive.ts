@@ -6,7 +6,7 @@ import {
   SendMessageBatchCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs'
-import { indexFace } from '../../src/core/collection.ts'
+import { indexPhoto } from '../../src/core/collection.ts'
 import type { SequentialParts } from './sequential.ts'
 
 export interface NaiveParts extends SequentialParts {
@@ -55,7 +55,7 @@ export async function indexNaively(event: string, parts: NaiveParts, signal: Abo
 
 async function indexOne(event: string, user: string, { lookup, rekognition, bucket }: NaiveParts) {
   const key = await lookup.photo(user)
-  await indexFace(rekognition, event, user, { bucket, key })
+  await indexPhoto(rekognition, event, user, { bucket, key }, 'largest')
 }
 
 async function send(users: string[], sqs: SQSClient, queueUrl: string): Promise<void> {

@@ -1,6 +1,6 @@
-import { GetParametersCommand, SSMClient } from '@aws-sdk/client-ssm'
+import { GetParameterCommand, SSMClient } from '@aws-sdk/client-ssm'
 
 const ssm = new SSMClient()
 
 /** A function that needs nothing but SSM Parameter Store. */
-export const handler = () => ssm.send(new GetParametersCommand({ Names: ['/parameter'] }))
+export const handler = () => ssm.send(new GetParameterCommand({ Name: '/parameter' }))

@@ -1,5 +1,5 @@
 import { CreateCollectionCommand, type RekognitionClient } from '@aws-sdk/client-rekognition'
-import { indexFace } from '../../src/core/collection.ts'
+import { indexPhoto } from '../../src/core/collection.ts'
 import type { Lookup } from './lookup.ts'
 
 export interface SequentialParts {
@@ -13,6 +13,6 @@ export async function indexSequentially(event: string, { lookup, rekognition, bu
   await rekognition.send(new CreateCollectionCommand({ CollectionId: event }))
   for (const user of await lookup.attendees(event)) {
     const key = await lookup.photo(user)
-    await indexFace(rekognition, event, user, { bucket, key })
+    await indexPhoto(rekognition, event, user, { bucket, key }, 'largest')
   }
 }

@@ -10,17 +10,19 @@ export interface FirstRequest {
   close: () => void
 }
 
-/** Answers SSM Parameter Store with the given values, everything else with an error. */
+/** Answers SSM Parameter Store with the given values, a look at an object of S3 with one, everything else with an error. */
 export async function listenForFirstRequest(parameters: Record<string, string>): Promise<FirstRequest> {
   let waiting: { kind: string; arrived: (at: number) => void } | undefined
   const server = createServer(async (request, response) => {
     const at = performance.timeOrigin + performance.now()
     const kind = kindOf(request)
     if (waiting && kind.startsWith(waiting.kind)) waiting.arrived(at)
+    if (request.method === 'HEAD')
+      return void response.writeHead(200, { etag: '"an etag"', 'content-length': '100000' }).end()
     if (!kind.startsWith('AmazonSSM.')) return void response.writeHead(500).end('{}')
-    const { Names } = JSON.parse(await text(request)) as { Names: string[] }
-    const Parameters = Names.map((Name) => ({ Name, Value: parameters[Name] ?? 'a secret of 16 characters' }))
-    response.setHeader('content-type', 'application/x-amz-json-1.1').end(JSON.stringify({ Parameters }))
+    const { Name } = JSON.parse(await text(request)) as { Name: string }
+    const Parameter = { Name, Value: parameters[Name] ?? 'a-secret-of-sixteen-characters' }
+    response.setHeader('content-type', 'application/x-amz-json-1.1').end(JSON.stringify({ Parameter }))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {

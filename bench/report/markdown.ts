@@ -26,7 +26,7 @@ export function resultsOf({ machine, scenarios, shown }: Report, pictures: strin
 /** What a day costs by the counts of a run. */
 export function costOf({ scenarios }: Report, sizes: Sizes): string {
   const ways = waysOf(scenarios)
-  if (!ways) return 'This run has not measured `event` and `sweep`, of whose counts the cost is made.'
+  if (!ways) return 'This run has not measured `event` and `idle`, of whose counts the cost is made.'
   return [
     markdownOf(costTable(ways, sizes)),
     `List prices of ${PRICES.region} in ${PRICES.date}, without free tiers; every day of the month alike.`,

@@ -116,6 +116,7 @@ async function measure(
       ...environment,
       AWS_ENDPOINT_URL: server.url,
       WORK_QUEUE_URL: `${server.url}/000000000000/work`,
+      URGENT_QUEUE_URL: `${server.url}/000000000000/urgent`,
       ...(name === 'finalizer' && { SUPABASE_URL: server.url }),
     }
   }
@@ -133,7 +134,7 @@ async function measure(
         const { first, reference, referenceFirst } = FUNCTIONS[name]
         if (name === 'scheduler')
           await stage.sql(
-            `update indexing.face_jobs set state = 'queued', sent_at = null
+            `update indexing.face_jobs set state = 'queued', sent_at = null, send_batch = null
              where state in ('queued', 'sent')`,
           )
         const environment = environmentOf(name)

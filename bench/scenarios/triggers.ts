@@ -107,10 +107,10 @@ async function prepare(client: pg.Client, claimed: boolean): Promise<void> {
     insert into public.events (event_id, starts_at) select distinct event, now() + interval '1 hour' from attendees`)
   if (claimed)
     await client.query(`
-      insert into indexing.event_runs (event_id, starts_at, collection, expanded_at, state, settled_at)
-        select event_id, starts_at, 'ready', now(), 'completed', now() from public.events;
-      insert into indexing.face_jobs (event_id, user_id, due, state, face_id, face_photo, ended_at)
-        select event, user_id, now(), 'indexed', user_id, user_id || '/photo', now() from attendees`)
+      insert into indexing.event_runs (event_id, starts_at, ends_at, collection, fanned_out_at, state, settled_at)
+        select event_id, starts_at, starts_at + interval '12 hours', 'ready', now(), 'completed', now() from public.events;
+      insert into indexing.face_jobs (event_id, user_id, priority, starts_at, state, face_id, photo_key, photo_etag, ended_at)
+        select event, user_id, 1, now(), 'indexed', user_id, user_id || '/photo', 'an ETag', now() from attendees`)
   await client.query(`
     create procedure switch_triggers(what text) language plpgsql as $$
     declare t record;

@@ -86,7 +86,7 @@ const scenarios = {
     naive: { ...counted, limit_ratio: 2, throttled_share: 0.2, index_calls_per_attendee: 1.25 },
     sequential: { ...counted, seconds: 30, attendees: 100 },
   },
-  sweep: { idle_run_ms: 40 },
+  idle: { idle_run_ms: 40 },
 }
 
 describe('the figures of a run, for what they cost', () => {

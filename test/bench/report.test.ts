@@ -57,9 +57,9 @@ const report: Report = {
     postgres: '17.1',
     load_before: 0.2,
   },
-  scenarios: { sweep: { idle_run_ms: 40 }, cold: { error: 'Error: no such file' } },
+  scenarios: { idle: { idle_run_ms: 40 }, cold: { error: 'Error: no such file' } },
   shown: {
-    sweep: {
+    idle: {
       title: 'an idle run',
       table: { head: ['ms'], rows: [[40]] },
       notes: ['A note.'],
@@ -77,10 +77,10 @@ describe('the results of a run', () => {
   })
 
   it('show each scenario with its notes, its picture, and what did not hold', () => {
-    expect(text).toContain('### `sweep`: an idle run\n\n| ms |')
+    expect(text).toContain('### `idle`: an idle run\n\n| ms |')
     expect(text).toContain('A note.')
     expect(text).toContain('**Broken:** it reads what has settled.')
-    expect(text).toContain('![A curve](pictures/sweep.svg)')
+    expect(text).toContain('![A curve](pictures/idle.svg)')
   })
 
   it('say of a scenario that failed why', () => {

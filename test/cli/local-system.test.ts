@@ -27,7 +27,7 @@ it('at 18:40: status says what is broken, replay mends it once that is mended, a
   await functions.invoke('scheduler', {})
   await vi.waitFor(async () => expect(await app.statusOf(event)).toBe('failed'), { timeout: 40_000 })
   const broken = await run('status', '--event', event)
-  expect(broken.out).toContain('2 × the photo cannot be read from the bucket (photo_unreadable)')
+  expect(broken.out).toContain('2 × Rekognition cannot read the photo from the bucket (photo_unreadable)')
 
   rekognition.setFaults(undefined)
   const mended = await run('replay', '--all-failed')

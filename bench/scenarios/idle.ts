@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { LOST_AFTER_SECONDS, SEND_BATCH_SECONDS } from '../../src/core/policy.ts'
+import { queueCaps } from '../../src/scheduler/outbox.ts'
 import { type Bench, median, round, type Scenario } from '../scenario.ts'
 import { openStage, type Stage } from '../stage.ts'
 
@@ -11,15 +13,20 @@ const RUNS = 10
 /** Rows that a statement of an idle run may read of what has settled: none but by accident of a page or a bound. */
 const FEW = 20
 
-/** What an idle run calls, as `src/core/database.ts` and the scheduler do; that it is all of it is checked. */
+/** What an idle run calls, as the scheduler does; that it is all of it is checked. */
 const CALLS: Record<string, string> = {
-  indexing_sweep: 'select public.indexing_sweep(900)',
-  indexing_absorb: 'select public.indexing_absorb(5000)',
-  indexing_claim: `select public.indexing_claim(20, ${TPS})`,
-  indexing_collections: 'select public.indexing_collections(25)',
-  indexing_expand: 'select public.indexing_expand(10000)',
-  indexing_next_page: `select public.indexing_next_page(1000, ${TPS * 180})`,
-  indexing_forecast: `select public.indexing_forecast(${TPS})`,
+  indexing_start_run: `select public.indexing_start_run(${TPS}, 0)`,
+  indexing_rescue: `select public.indexing_rescue(${LOST_AFTER_SECONDS}, ${SEND_BATCH_SECONDS})`,
+  indexing_process_changes:
+    'select public.indexing_process_changes(true), public.indexing_process_changes(false)',
+  indexing_claim: 'select public.indexing_claim(20)',
+  indexing_collections_due: 'select public.indexing_collections_due(25)',
+  indexing_fan_out: 'select public.indexing_fan_out(5000)',
+  indexing_take_send_batch: `select public.indexing_take_send_batch(1000, ${queueCaps(TPS).work_cap}, ${queueCaps(TPS).urgent_cap})`,
+  indexing_reconcile_due: 'select public.indexing_reconcile_due(100)',
+  indexing_orphans_due: 'select public.indexing_orphans_due()',
+  indexing_forecast: 'select public.indexing_forecast()',
+  indexing_health: 'select public.indexing_health(20)',
 }
 
 /** One look of a statement at a table. */
@@ -38,8 +45,8 @@ interface Examined {
   calls: Map<string, { ms: number; buffers: number; scans: Scan[] }>
 }
 
-export const sweep: Scenario = {
-  name: 'sweep',
+export const idle: Scenario = {
+  name: 'idle',
   title: `an idle scheduler run beside ${PAST_EVENTS * ATTENDEES} settled jobs of ${PAST_EVENTS} past events`,
   async run(bench) {
     const empty = await examine(bench, async () => {})
@@ -122,10 +129,12 @@ async function fill(superuser: pg.Client): Promise<void> {
     insert into public.events (event_id, starts_at, indexing_status) select event_id, starts_at, 'completed' from past;
     insert into public.event_consents (event_id, user_id, allow_recognition, consented_at)
       select event_id, user_id, true, starts_at from attendances;
-    insert into indexing.event_runs (event_id, state, starts_at, claimed_at, expanded_at, settled_at, collection)
-      select event_id, 'completed', starts_at, starts_at, starts_at, starts_at, 'ready' from past;
-    insert into indexing.face_jobs (event_id, user_id, state, due, queued_at, sent_at, face_id, face_photo, ended_at)
-      select event_id, user_id, 'indexed', starts_at, starts_at, starts_at, gen_random_uuid(), 'a portrait', starts_at
+    insert into indexing.event_runs
+        (event_id, state, starts_at, ends_at, claimed_at, fanned_out_at, settled_at, collection, reconcile_due, reconciled_at)
+      select event_id, 'completed', starts_at, starts_at, starts_at, starts_at, starts_at, 'ready', 'infinity', starts_at from past;
+    insert into indexing.face_jobs
+        (event_id, user_id, state, priority, starts_at, queued_at, sent_at, face_id, photo_key, photo_etag, ended_at)
+      select event_id, user_id, 'indexed', 1, starts_at, starts_at, starts_at, gen_random_uuid(), 'a portrait', 'an ETag', starts_at
       from attendances;
     set session_replication_role = origin`)
   const { rows } = await superuser.query<{ jobs: string }>('select count(*) as jobs from indexing.face_jobs')
