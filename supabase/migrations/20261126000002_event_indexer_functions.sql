@@ -1324,7 +1324,7 @@ language sql security definer set search_path = '' as $$
   select count(*)::integer from kept
 $$;
 
--- ── rescue.sql fb0448e96ee486ca
+-- ── rescue.sql d906304b5ea9ba71
 
 -- Queues what was lost, looks again at what is due, and settles what its last worker could not. Part of every scheduler run;
 -- all it reads are rows that are not at rest. Each kind is limited to 1,000 jobs a call.
@@ -1342,11 +1342,11 @@ declare
   looked_again integer;
 begin
   for batch in
-    delete from indexing.send_batches b where b.id in (
+    delete from indexing.send_batches b where b.id = any (array(
       select o.id from indexing.send_batches o
       where o.handed_at < now - make_interval(secs => batch_seconds) or o.handed_at > now + interval '1 minute' -- a clock set back
       order by o.id limit 10 for update skip locked
-    ) returning b.id
+    )) returning b.id
   loop
     perform indexing.requeue_unsent(batch);
   end loop;
@@ -1386,16 +1386,17 @@ begin
   select count(*), count(*) filter (where state = 'failed') into rescued, lost from requeued;
 
   -- Jobs of events whose collection could not be created.
+  with waiting as (
+    select o.event_id, o.user_id from indexing.face_jobs o
+    where o.state = 'queued' and o.event_id = any (array(
+      select f.event_id from indexing.event_runs f where f.reason = 'collection_failed' and f.collection = 'missing'
+    ))
+    limit 1000 for update skip locked
+  )
   update indexing.face_jobs j set
     state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1
-  from indexing.event_runs r
-  where r.event_id = j.event_id and (j.event_id, j.user_id) in (
-    select o.event_id, o.user_id from indexing.face_jobs o
-    where o.state = 'queued' and o.event_id in (
-      select f.event_id from indexing.event_runs f where f.reason = 'collection_failed' and f.collection = 'missing'
-    )
-    limit 1000 for update skip locked
-  );
+  from waiting join indexing.event_runs r using (event_id)
+  where j.event_id = waiting.event_id and j.user_id = waiting.user_id;
 
   select indexing.queue_jobs(array_agg(event_id), array_agg(user_id)) into looked_again from (
     select j.event_id, j.user_id from indexing.face_jobs j
@@ -1411,7 +1412,7 @@ begin
 end
 $$;
 
--- ── changes.sql 51306457925a8654
+-- ── changes.sql 5f8741c40f1bcefa
 
 -- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
 -- A change that concerns no claimed event is dropped, for the claim will see it.
@@ -1656,12 +1657,12 @@ declare
 begin
   if starts is not null then
     update indexing.face_jobs j set starts_at = starts, priority = indexing.job_priority(j.priority = 0, ends)
-    where j.event_id = event and j.user_id in (
+    where j.event_id = event and j.user_id = any (array(
       select o.user_id from indexing.face_jobs o
       where o.event_id = event and o.state = 'queued'
         and (o.starts_at <> starts or o.priority <> indexing.job_priority(o.priority = 0, ends))
       order by o.user_id limit page for update
-    );
+    ));
     get diagnostics moved = row_count;
   end if;
   if active then

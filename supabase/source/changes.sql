@@ -241,12 +241,12 @@ declare
 begin
   if starts is not null then
     update indexing.face_jobs j set starts_at = starts, priority = indexing.job_priority(j.priority = 0, ends)
-    where j.event_id = event and j.user_id in (
+    where j.event_id = event and j.user_id = any (array(
       select o.user_id from indexing.face_jobs o
       where o.event_id = event and o.state = 'queued'
         and (o.starts_at <> starts or o.priority <> indexing.job_priority(o.priority = 0, ends))
       order by o.user_id limit page for update
-    );
+    ));
     get diagnostics moved = row_count;
   end if;
   if active then

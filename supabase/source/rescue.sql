@@ -14,11 +14,11 @@ declare
   looked_again integer;
 begin
   for batch in
-    delete from indexing.send_batches b where b.id in (
+    delete from indexing.send_batches b where b.id = any (array(
       select o.id from indexing.send_batches o
       where o.handed_at < now - make_interval(secs => batch_seconds) or o.handed_at > now + interval '1 minute' -- a clock set back
       order by o.id limit 10 for update skip locked
-    ) returning b.id
+    )) returning b.id
   loop
     perform indexing.requeue_unsent(batch);
   end loop;
@@ -58,16 +58,17 @@ begin
   select count(*), count(*) filter (where state = 'failed') into rescued, lost from requeued;
 
   -- Jobs of events whose collection could not be created.
+  with waiting as (
+    select o.event_id, o.user_id from indexing.face_jobs o
+    where o.state = 'queued' and o.event_id = any (array(
+      select f.event_id from indexing.event_runs f where f.reason = 'collection_failed' and f.collection = 'missing'
+    ))
+    limit 1000 for update skip locked
+  )
   update indexing.face_jobs j set
     state = 'failed', reason = 'collection_failed', error = r.collection_error, ended_at = now, version = j.version + 1
-  from indexing.event_runs r
-  where r.event_id = j.event_id and (j.event_id, j.user_id) in (
-    select o.event_id, o.user_id from indexing.face_jobs o
-    where o.state = 'queued' and o.event_id in (
-      select f.event_id from indexing.event_runs f where f.reason = 'collection_failed' and f.collection = 'missing'
-    )
-    limit 1000 for update skip locked
-  );
+  from waiting join indexing.event_runs r using (event_id)
+  where j.event_id = waiting.event_id and j.user_id = waiting.user_id;
 
   select indexing.queue_jobs(array_agg(event_id), array_agg(user_id)) into looked_again from (
     select j.event_id, j.user_id from indexing.face_jobs j

@@ -17,7 +17,7 @@ import type {
   RunState,
   SendBatch,
 } from '../../src/core/contract.ts'
-import type { Attendee, JobRef } from '../../src/core/message.ts'
+import { type Attendee, attendeeKey, type JobRef } from '../../src/core/message.ts'
 import { postgres } from './database.ts'
 
 /** A row of indexing.face_jobs. */
@@ -132,13 +132,16 @@ export function functionsOn(connection: Connection) {
       unsent = [] as Attendee[],
     } = {}) =>
       call<SendBatch>('take_send_batch', { page, work_cap: workCap, urgent_cap: urgentCap, sent, unsent }),
-    /** Leases the jobs of messages; `jobs` has what each needs, `tasks` those that are to be acted on. */
+    /** Leases the jobs of messages; `jobs` has what each needs, in their order; `tasks` those that are to be acted on. */
     lease: async (messages: JobRef[], token = randomUUID() as string, leaseSeconds = LEASE_SECONDS) => {
-      const { jobs, pace } = await call<{ jobs: LeasedJob[]; pace: { first_ms: number; every_ms: number } }>(
+      const answer = await call<{ jobs: LeasedJob[]; pace: { first_ms: number; every_ms: number } }>(
         'lease',
         { messages, token, lease_seconds: leaseSeconds },
       )
-      return { token, jobs, pace, tasks: jobs.filter(({ action }) => action === 'act') }
+      const place = new Map(messages.map((message, index) => [attendeeKey(message), index]))
+      const placeOf = (job: LeasedJob) => place.get(attendeeKey(job)) ?? -1
+      const jobs = answer.jobs.toSorted((a, b) => placeOf(a) - placeOf(b))
+      return { token, jobs, pace: answer.pace, tasks: jobs.filter(({ action }) => action === 'act') }
     },
     refresh: (jobs: Attendee[], slots = 0, throttled = false) =>
       call<{
@@ -235,8 +238,8 @@ export const failedWith = (error: string, reason = 'unavailable'): Partial<Resul
 
 /** Steps of several calls each, as the scheduler and the worker take them. */
 export function stepsOn(functions: Functions) {
-  const { processChanges, claim, collectionsDue, collectionsDone, fanOut, takeSendBatch, lease, complete } =
-    functions
+  const { processChanges, claim, collectionsDue, collectionsDone, fanOut, takeSendBatch } = functions
+  const { lease, complete, failDeadLetters } = functions
   const made = new Set<string>() // collections
 
   /** Processes all changes, claims what is due, makes the collections and writes all jobs. Returns the events claimed. */
@@ -271,7 +274,17 @@ export function stepsOn(functions: Functions) {
     )
   }
 
-  return { prepare, sendAll, work }
+  /** Has jobs fail, as they do when each of their attempts goes wrong: their last messages are dead letters. */
+  async function fail(
+    messages: JobRef[],
+    error = 'AccessDeniedException',
+    reason = 'denied',
+  ): Promise<{ failed: number; requeued: number }> {
+    await work(messages, failedWith(error, reason))
+    return failDeadLetters(messages)
+  }
+
+  return { prepare, sendAll, work, fail }
 }
 
 /** What the app does, and what lies in its tables. */
