@@ -1,5 +1,7 @@
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import * as z from 'zod'
+import { type AttendeeOptions, attendee } from './commands/attendee.ts'
+import { check } from './commands/check.ts'
 import { deadLetters } from './commands/dead-letters.ts'
 import { redrive } from './commands/redrive.ts'
 import { replay } from './commands/replay.ts'
@@ -8,6 +10,7 @@ import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
 import { explain } from './explain.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
 import { openSession, type Session } from './session.ts'
+import { plainLines } from './terminal.ts'
 
 const DESCRIPTION =
   'How the indexing of events stands, why attendees are not indexed, and another try for those who failed.'
@@ -74,6 +77,28 @@ be added, never changed. Times are ISO 8601.
     failures[]          { user_id, reason, error, attempts }
     skips[]             { user_id, reason, to_attendee }, the last in words that
                         can be passed on, or null
+`
+
+const CHECK_HELP = `
+GO, exit code 0: the app recognises the attendees of the event, and no change
+has waited for more than two minutes. NO GO, exit code 2: the line says why.
+Failed attendees of a completed event do not make it NO GO; the line counts them.
+`
+
+const ATTENDEE_JSON = `
+--json prints one object. Fields may be added, never changed. Times are ISO 8601.
+  at, system, url, user_id
+  events[]              the latest start first
+    event_id, name, starts_at, version
+    state               queued, sent, running, indexed, erased, skipped, failed
+    reason, error       why, and of the last attempt that went wrong, or null
+    to_attendee         the reason in words that can be passed on, or null
+    desired_reason      why the app wants no face of them; null: it wants one
+    photo_key, face_id  what was looked at last, and its face, or null
+    attempts            at this version
+    index_calls         IndexFaces calls spent
+    queued_at, ended_at, look_again_at
+    history[]           { at, outcome, reason, error }, the last ten attempts
 `
 
 const REPLAY_HELP = `
@@ -147,6 +172,26 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .addHelpText('after', STATUS_JSON)
     .action(run(status))
 
+  program
+    .command('check')
+    .description('whether an event is ready, in one line: GO or NO GO')
+    .requiredOption('--event <id>', 'this event', uuid)
+    .addOption(stage())
+    .addHelpText('after', CHECK_HELP)
+    .action(run(check))
+
+  program
+    .command('attendee')
+    .description('what happened to one attendee: state, reason, what to tell them, and the last attempts')
+    .addArgument(new Argument('<user>', 'the id of the attendee').argParser(uuid))
+    .option('--event <id>', 'at this event alone', uuid)
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', ATTENDEE_JSON)
+    .action((user: string, options: Omit<AttendeeOptions, 'user'> & { stage?: string }) =>
+      run(attendee)({ ...options, user }),
+    )
+
   const replaying = program
     .command('replay')
     .description('have failed attendees tried again, and follow that until their events are settled')
@@ -197,7 +242,7 @@ async function answer(
   } catch (error) {
     const known = session ? explain(error, session.system) : error
     if (!(known instanceof OperatorError)) throw known
-    process.stderr.write(`${known.message}\n`)
+    process.stderr.write(`${plainLines(known.message)}\n`)
     return known.exitCode
   }
 }

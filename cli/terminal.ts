@@ -60,15 +60,18 @@ export function redrawer(terminal: Terminal): (text: string) => void {
 // Also those that turn the direction of writing.
 const CONTROL = '[\\p{Cc}\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]'
 const CONTROLS = new RegExp(`${CONTROL}+`, 'gu')
-const CONTROLS_IN_JSON = new RegExp(`(?!\\n)${CONTROL}`, 'gu')
+const CONTROLS_BUT_NEWLINES = new RegExp(`(?!\\n)${CONTROL}`, 'gu')
 
 /** Text of others on one line, without what would steer the terminal. */
 export const plain = (text: string): string => text.replace(CONTROLS, ' ').trim()
 
+/** Such text of several lines, with its indents. */
+export const plainLines = (text: string): string => text.replace(CONTROLS_BUT_NEWLINES, ' ')
+
 /** A value as JSON in which such characters are escaped, those too that JSON would let through: to whoever parses it the same. */
 export const jsonOf = (value: unknown, indent?: number): string =>
   JSON.stringify(value, null, indent).replace(
-    CONTROLS_IN_JSON,
+    CONTROLS_BUT_NEWLINES,
     (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 

@@ -17,6 +17,10 @@ export function clock(time: string | Date, now: Date): string {
   return `${day.replace(',', '')} ${hour}`
 }
 
+/** A time as `clock` says it, to the second. */
+export const clockWithSeconds = (time: string, now: Date): string =>
+  clock(time, now).replace(/\d\d:\d\d$/, () => new Date(time).toLocaleTimeString('en-GB'))
+
 /** A time span in its two largest units: 40 s, 12 min, 2 h 10 min, 3 days. */
 export function span(ms: number): string {
   const seconds = Math.round(ms / 1000)

@@ -81,7 +81,7 @@ const CLAIM_MINUTES = 20 // before the start, unless the scheduler is called wit
 const GRACE_MINUTES = 3 // of the scheduler, which runs every minute
 
 /** What keeps an event from its claim that should have been claimed by now. */
-function whyUnclaimed({ active, starts_at, status }: UnclaimedEvent, now: Date): string | undefined {
+export function whyUnclaimed({ active, starts_at, status }: UnclaimedEvent, now: Date): string | undefined {
   if (starts_at === null) return undefined
   const minutes = (Date.parse(starts_at) - now.getTime()) / 60_000
   if (minutes > CLAIM_MINUTES - GRACE_MINUTES) return undefined

@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { cut, plain, redrawer, type Terminal, terminalOf, wrap } from '../../cli/terminal.ts'
+import {
+  cut,
+  jsonOf,
+  plain,
+  plainLines,
+  redrawer,
+  type Terminal,
+  terminalOf,
+  wrap,
+} from '../../cli/terminal.ts'
 import { amount, away, clock, span } from '../../cli/words.ts'
 
 const now = new Date('2026-11-23T18:40:00')
@@ -47,6 +56,19 @@ it('an amount has its noun in the right number', () => {
 describe('text of others', () => {
   it('cannot steer the terminal or turn the direction of writing', () => {
     expect(plain('a\u001b[31mred\u001b[0m\r\nname\u202ereversed\u0007')).toBe('a [31mred [0m name reversed')
+  })
+
+  it('keeps its lines where it has some, and nothing else that steers', () => {
+    expect(plainLines('one\n  two\u009b2J\u061c')).toBe('one\n  two 2J ')
+  })
+
+  it('is the same in JSON to whoever parses it, without what would steer the terminal', () => {
+    const text = 'a\u001b[2J\u007f\u009b2J\u061c\u202e\u2066b\n'
+    const json = jsonOf({ text }, 2)
+    expect(json).toBe(String.raw`{
+  "text": "a\u001b[2J\u007f\u009b2J\u061c\u202e\u2066b\n"
+}`)
+    expect(JSON.parse(json)).toEqual({ text })
   })
 
   it('is cut with a mark', () => {

@@ -1,0 +1,59 @@
+import type { AttendeeEvent } from '../commands/attendee.ts'
+import { REPLAYABLE, reasonOf } from '../reasons.ts'
+import { plain, wrap } from '../terminal.ts'
+import { amount, away, clock, clockWithSeconds } from '../words.ts'
+import type { View } from './view.ts'
+
+const INDENT = 12
+
+/** One attendee of one event: how they stand, why, and what the last attempts met. */
+export function viewAttendee(job: AttendeeEvent, user: string, { terminal, now, option }: View): string {
+  const { paint, columns } = terminal
+  const fact = (label: string, value: string) =>
+    paint('dim', `  ${label}`.padEnd(INDENT)) + wrap(plain(value), columns, INDENT).trimStart()
+  const { title, toAttendee, remedy } = reasonOf(job.reason)
+  const lines = [
+    paint('bold', plain(job.name ?? '') || '(without a name)'),
+    paint('dim', `${job.event_id}, starts ${clock(job.starts_at, now)}, ${away(job.starts_at, now)}`),
+    fact('State', job.reason === null ? job.state : `${job.state}: ${title} (${job.reason})`),
+  ]
+  if (remedy) lines.push(fact('', remedy))
+  if (toAttendee) lines.push(fact('', `Tell them: “${toAttendee}”`))
+  if (job.error !== null) lines.push(fact('Error', job.error))
+  lines.push(
+    fact(
+      'Wanted',
+      job.desired_reason === null
+        ? 'the face of their photo'
+        : `no face: ${reasonOf(job.desired_reason).title} (${job.desired_reason})`,
+    ),
+    fact('Photo', job.photo_key ?? 'none looked at'),
+    fact('Face', job.face_id ?? 'none in the collection'),
+    fact('Queued', `${clock(job.queued_at, now)}, version ${job.version}`),
+    fact(
+      'Ended',
+      [
+        job.ended_at === null ? 'not yet' : clock(job.ended_at, now),
+        amount(job.attempts, 'attempt'),
+        amount(job.index_calls, 'IndexFaces call'),
+      ].join(', '),
+    ),
+  )
+  if (job.look_again_at !== null) lines.push(fact('Next', `looked at again ${away(job.look_again_at, now)}`))
+  if (job.history.length > 0) lines.push(fact('Attempts', 'the last ones, the latest last'))
+  for (const { at, outcome, reason, error } of job.history) {
+    const what = [outcome, reason && `(${reason})`, error].filter(Boolean).join(' ')
+    lines.push(wrap(plain(`${clockWithSeconds(at, now)}  ${what}`), columns, INDENT))
+  }
+  const replayable = job.state === 'failed' || (job.state === 'skipped' && isReplayable(job.reason))
+  if (replayable) {
+    const reason = job.state === 'skipped' ? ` --reason ${job.reason}` : ''
+    lines.push(
+      '  To look at them again at once:',
+      `    npx event-indexer replay${option} --event ${job.event_id} --user ${user}${reason}`,
+    )
+  }
+  return lines.join('\n')
+}
+
+const isReplayable = (reason: string | null): boolean => reason !== null && REPLAYABLE.includes(reason)
