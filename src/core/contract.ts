@@ -68,7 +68,7 @@ export type LeasedJob = z.output<typeof leasedJob>
 
 /** What a worker did for one attendee. */
 export interface Result extends Attendee {
-  outcome: 'indexed' | 'erased' | 'skipped' | 'failed' | 'retry' | 'later' | 'unclear' | 'photo_missing'
+  outcome: 'indexed' | 'erased' | 'skipped' | 'retry' | 'later' | 'unclear' | 'photo_missing'
   photo_key: string | null
   photo_etag: string | null
   face_id: string | null

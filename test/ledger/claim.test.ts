@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { atOnce, faceOf, one, only, openLedger, resultOf } from '../support/ledger.ts'
+import { atOnce, etagOf, faceOf, one, only, openLedger, resultOf, sentEvent } from '../support/ledger.ts'
 
 describe('claiming', () => {
   it.each([2, 10])(
@@ -16,12 +16,34 @@ describe('claiming', () => {
   it('takes what starts within the window, the soonest first, and marks it as in progress', async () => {
     const { app, claim, inside } = await openLedger()
     const second = await app.event({ startsAt: "now() + interval '19 min'" })
-    const first = await app.event({ startsAt: "now() - interval '3 days'" })
+    const first = await app.event({ startsAt: "now() - interval '1 hour'" })
     const third = await app.event({ startsAt: "now() + interval '21 min'" })
     expect(await claim(20)).toEqual([first, second])
     expect(await app.status(first)).toBe('in_progress')
     expect(await app.status(third)).toBe('pending')
     expect(await inside.run(first)).toMatchObject({ state: 'in_progress', collection: 'missing' })
+  })
+
+  it('takes what is over last, and not when it ended a day ago', async () => {
+    const { app, claim } = await openLedger()
+    const over = await app.event({ startsAt: "now() - interval '13 hours'" }) // without an end: after 12 hours
+    await app.event({ startsAt: "now() - interval '36.1 hours'" })
+    const ending = await app.event({ startsAt: "now() - interval '35.9 hours'" })
+    const next = await app.event()
+    expect(await claim()).toEqual([next, ending, over])
+  })
+
+  it('leaves an event that is cleaned up, and one whose old collection is still to be deleted', async () => {
+    const { app, claim, collectionsDone, event, owner, processChanges } = await sentEvent(1)
+    const cleanedUp = await app.event()
+    await app.change(cleanedUp, { cleanup_status: "'in_progress'" })
+    await app.change(event, { cleanup_status: "'in_progress'" })
+    await processChanges()
+    await app.change(event, { cleanup_status: "'pending'", indexing_status: "'pending'" })
+    expect(await claim()).toEqual([])
+    await owner.query("update indexing.event_runs set closed_at = closed_at - interval '1 hour'")
+    await collectionsDone([{ event_id: event, result: 'deleted' }])
+    expect(await claim()).toEqual([event])
   })
 
   it('takes what has started when the window is 0, and what starts in a week when it is 10080', async () => {
@@ -38,10 +60,10 @@ describe('claiming', () => {
     await app.event({ active: false })
     await app.event({ startsAt: 'null' })
     for (const status of ['in_progress', 'completed', 'failed']) await app.event({ status })
+    expect(await claim()).toEqual([])
     const unknownActivity = await app.event()
     await app.change(unknownActivity, { is_active: 'null' })
-    expect(await claim()).toEqual([])
-    expect(await app.status(unknownActivity)).toBe('pending')
+    expect(await claim()).toEqual([unknownActivity])
   })
 
   it('refuses a window that is no number from 0 to 10080 minutes', async () => {
@@ -66,12 +88,12 @@ describe('claiming', () => {
   })
 
   it('passes over an event that the app holds locked, without waiting, and takes it the next time', async () => {
-    const { app, appSession, claim } = await openLedger()
+    const { app, appSession, claim, claimReport } = await openLedger()
     const [held = '', free = ''] = await app.events(2)
     const session = await appSession()
     await session.query('begin')
     await session.query("update public.events set name = 'A talk' where event_id = $1", [held])
-    expect(await claim()).toEqual([free])
+    expect(await claimReport()).toEqual({ events: [free], locked: [held] })
     await session.query('commit')
     expect(await claim()).toEqual([held])
   })
@@ -108,17 +130,19 @@ describe('claiming', () => {
 
 describe('claiming early', () => {
   it('takes an event of the next day when its attendees, at the pace, need longer than the window', async () => {
-    const { app, claim } = await openLedger()
+    const { app, claim, startRun } = await openLedger()
     const large = await app.event({ startsAt: "now() + interval '5 h'" })
     const small = await app.event({ startsAt: "now() + interval '23 h'" })
     await app.consent(large, await app.users(150))
     await app.consent(small, await app.users(10))
-    expect(await claim(20, 1)).toEqual([]) // 3 minutes of work
-    expect(await claim(20, 0.01)).toEqual([large]) // 5 hours of work with a fifth to spare; the small one has 5.3 h
+    await startRun(1)
+    expect(await claim()).toEqual([]) // 3 minutes of work
+    await startRun(0.01)
+    expect(await claim()).toEqual([large]) // 5 hours of work with a fifth to spare; the small one has 5.3 h
   })
 
   it('counts what starts before and what is still to be done', async () => {
-    const { app, claim, prepare } = await openLedger()
+    const { app, claim, prepare, startRun } = await openLedger()
     const now = await app.event()
     await app.consent(now, await app.users(100))
     expect(await prepare()).toEqual([now])
@@ -128,20 +152,22 @@ describe('claiming early', () => {
     await app.consent(next, users)
     await app.consent(later, users)
     // At a call every 30 s, 50 jobs are 25 minutes of work, and half an hour with a fifth to spare.
-    expect(await claim(20, 1 / 30)).toEqual([next, later])
+    await startRun(1 / 30)
+    expect(await claim()).toEqual([next, later])
   })
 
   it('looks no further than a day ahead', async () => {
-    const { app, claim } = await openLedger()
+    const { app, claim, startRun } = await openLedger()
     const event = await app.event({ startsAt: "now() + interval '25 h'" })
     await app.consent(event, await app.users(200))
-    expect(await claim(20, 0.001)).toEqual([])
+    await startRun(0.001)
+    expect(await claim()).toEqual([])
   })
 })
 
 describe('an event that somebody sets back to pending by hand', () => {
   it('is claimed anew and costs no second face for those who are indexed with their photo', async () => {
-    const { app, begin, finish, inside, prepare, sendAll, work } = await openLedger()
+    const { app, complete, inside, lease, prepare, sendAll, work } = await openLedger()
     const event = await app.event()
     const [same = '', changed = '', late = ''] = await app.users(3)
     await app.consent(event, [same, changed])
@@ -157,21 +183,22 @@ describe('an event that somebody sets back to pending by hand', () => {
     const messages = await sendAll()
     expect(messages).toHaveLength(3)
 
-    const { tasks, token } = await begin(messages)
+    const { tasks, token } = await lease(messages)
     const taskOf = (user: string) => tasks.find(({ user_id }) => user_id === user)
-    // Its face is only looked for: the collection may be another by now.
-    expect(taskOf(same)).toMatchObject({ keep: faceOf(`photos/${same}`), faces: [], list: true })
-    expect(taskOf(changed)).toMatchObject({
-      action: 'index',
-      photo: 'photos/new',
-      keep: null,
-      faces: [faceOf(`photos/${changed}`)],
+    expect(taskOf(same)).toMatchObject({
+      photo_key: `photos/${same}`,
+      face_id: faceOf(`photos/${same}`),
+      face_etag: etagOf(`photos/${same}`),
     })
-    expect(taskOf(late)).toMatchObject({ action: 'index', photo: `photos/${late}`, faces: [] })
-    const toDo = tasks.filter(({ action }) => action !== 'none')
-    await finish(
+    expect(taskOf(changed)).toMatchObject({
+      photo_key: 'photos/new',
+      face_id: faceOf(`photos/${changed}`),
+      face_key: `photos/${changed}`,
+    })
+    expect(taskOf(late)).toMatchObject({ photo_key: `photos/${late}`, face_id: null })
+    await complete(
       token,
-      toDo.map((task) => resultOf(task)),
+      tasks.map((task) => resultOf(task)),
     )
     expect(await inside.states(event)).toEqual({ indexed: 3 })
     expect(await inside.job(event, same)).toMatchObject({ index_calls: 1 })
@@ -186,10 +213,10 @@ describe('an event that somebody sets back to pending by hand', () => {
     const messages = await sendAll()
     await work(messages.slice(0, 2))
     await app.change(event, { indexing_status: "'pending'" })
-    await work(messages.slice(2, 3)) // is not the word of the new claim
+    await work(messages.slice(2, 3)) // does not settle the new claim
     expect(await app.status(event)).toBe('pending')
     expect(await prepare()).toEqual([event])
-    await work(messages.slice(3)) // older than the claim: its place is that of one of the new jobs
+    await work(messages.slice(3)) // its job waits for no other message
     expect(await inside.states(event)).toEqual({ indexed: 1, queued: 3 })
     await work(await sendAll())
     expect(await inside.states(event)).toEqual({ indexed: 4 })
@@ -197,7 +224,7 @@ describe('an event that somebody sets back to pending by hand', () => {
   })
 
   it('has every face indexed anew when its collection was gone', async () => {
-    const { app, claim, collections, collectionsDone, expand, begin, inside, prepare, sendAll, work } =
+    const { app, claim, collectionsDone, collectionsDue, fanOut, inside, lease, prepare, sendAll, work } =
       await openLedger()
     const event = await app.event()
     await app.consent(event, await app.users(2))
@@ -205,13 +232,11 @@ describe('an event that somebody sets back to pending by hand', () => {
     await work(await sendAll())
     await app.change(event, { indexing_status: "'pending'" })
     await claim()
-    expect((await collections()).create).toEqual([event])
+    expect((await collectionsDue()).create).toEqual([event])
     await collectionsDone([{ event_id: event, result: 'created' }])
-    await expand()
-    const { tasks } = await begin(await sendAll())
-    expect(tasks.map(({ action, keep, faces }) => ({ action, keep, faces }))).toEqual(
-      Array(2).fill({ action: 'index', keep: null, faces: [] }),
-    )
+    await fanOut()
+    const { tasks } = await lease(await sendAll())
+    expect(tasks.map(({ face_id, face_etag }) => [face_id, face_etag])).toEqual(Array(2).fill([null, null]))
     expect(await inside.states(event)).toEqual({ running: 2 })
   })
 
