@@ -82,7 +82,8 @@ export function connectPhotoStore(
     bucket,
 
     async look(key) {
-      const { statusCode, headers } = await send('HEAD', key)
+      const { statusCode, headers, body } = await send('HEAD', key)
+      body.resume() // an unread answer keeps its connection, of which there are 50
       if (statusCode === 404) return undefined
       if (statusCode !== 200) throw new PhotoStoreError(statusCode, explain(statusCode, bucket))
       return {
