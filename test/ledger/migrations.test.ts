@@ -1,23 +1,38 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { applyMigrations } from '../../local/migrations.ts'
+import { runFile } from '../../local/migrations.ts'
+import { changedSources, checksum, migrationFiles, releasedFiles } from '../../supabase/write-migration.ts'
 import { atOnce, one, openLedger, sentEvent } from '../support/ledger.ts'
 
+const MIGRATIONS = new URL('../../supabase/migrations/', import.meta.url)
+const textOf = (file: string) => readFileSync(new URL(file, MIGRATIONS), 'utf8')
+const newest = migrationFiles().filter((file) => file.endsWith('functions.sql'))
+
 describe('the migrations', () => {
-  it('run again over a ledger at work without touching what is in it', async () => {
+  it('have every source as it is now', () => {
+    expect(changedSources(migrationFiles())).toEqual([])
+  })
+
+  it('are not edited once they are released', () => {
+    for (const [file, sum] of Object.entries(releasedFiles()))
+      expect([file, migrationFiles().includes(file), checksum(textOf(file))]).toEqual([file, true, sum])
+  })
+
+  it('replace the functions of a ledger at work without touching what is in it', async () => {
     const ledger = await sentEvent(6, { ofItsOwn: true })
-    const { absorb, app, begin, database, event, inside, messages, nextPage } = ledger
-    const { owner, prepare, sendAll, sweep, work } = ledger
+    const { app, database, event, inside, lease, messages, owner } = ledger
+    const { prepare, processChanges, rescue, sendAll, takeSendBatch, work } = ledger
     await work(messages.slice(0, 2))
-    await begin(messages.slice(2, 4))
+    await lease(messages.slice(2, 4))
     await app.leave(
       event,
       messages.slice(0, 1).map(({ user_id }) => user_id),
     )
-    await absorb()
-    await nextPage(1)
+    await processChanges()
+    await takeSendBatch({ page: 1 })
     await owner.query("select indexing.configure_nudge('https://scheduler.example/', 'a secret of length')")
-    await app.consent(event, await app.users(3)) // noted, not absorbed
-    const tables = ['event_runs', 'face_jobs', 'changes', 'dead_letters', 'pace', 'nudging']
+    await app.consent(event, await app.users(3)) // noted, not processed
+    const tables = ['event_runs', 'face_jobs', 'changes', 'dead_letters', 'pace', 'nudging', 'settings']
     const content = () =>
       Promise.all(
         tables.map(
@@ -26,25 +41,24 @@ describe('the migrations', () => {
       )
     const before = await content()
 
-    await applyMigrations(database.url)
-    await applyMigrations(database.url)
+    for (const file of [...newest, ...newest]) await runFile(database.url, new URL(file, MIGRATIONS))
     expect(await content()).toEqual(before)
 
     const { rows } = await owner.query(`
       select tgrelid::regclass::text as "table", count(*)::int as triggers from pg_trigger
       where tgname like 'indexing%' group by 1 order by 1`)
     expect(rows).toEqual([
-      { table: 'event_consents', triggers: 3 },
-      { table: 'events', triggers: 2 },
-      { table: 'profiles', triggers: 3 },
+      { table: 'event_consents', triggers: 4 },
+      { table: 'events', triggers: 3 },
+      { table: 'profiles', triggers: 4 },
     ])
 
     await work(messages.slice(4))
     await prepare()
     await work(await sendAll())
     await inside.expireLeases()
-    await inside.expirePages()
-    await sweep()
+    await inside.expireSendBatches()
+    await rescue()
     await work(await sendAll())
     expect(await inside.states(event)).toEqual({ indexed: 8, erased: 1 })
     expect(await app.status(event)).toBe('completed')
@@ -55,7 +69,7 @@ describe('the migrations', () => {
     const event = await app.event({ active: false })
     const users = await app.users(60)
     await Promise.all([
-      applyMigrations(database.url),
+      ...newest.map((file) => runFile(database.url, new URL(file, MIGRATIONS))),
       atOnce(60, (index) => app.consent(event, users.slice(index, index + 1))),
     ])
     expect(await one(owner, 'select count(*)::int from indexing.changes where event_id = $1', [event])).toBe(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { openLedger, resultOf } from '../support/ledger.ts'
+import { openLedger, refusedFor, sentEvent } from '../support/ledger.ts'
 
 /** A settled event: one attendee indexed, one without a face, two failed, each for another reason. */
 async function failedEvent() {
@@ -8,17 +8,12 @@ async function failedEvent() {
   const users = await ledger.app.users(4)
   await ledger.app.consent(event, users)
   await ledger.prepare()
-  const { token, tasks } = await ledger.begin(await ledger.sendAll())
-  const said = [
-    {},
-    { outcome: 'skipped', face_id: null, reason: 'no_face' },
-    { outcome: 'failed', face_id: null, reason: 'denied', error: 'AccessDeniedException' },
-    { outcome: 'failed', face_id: null, reason: 'photo_unreadable', error: 'InvalidS3ObjectException' },
-  ] as const
-  await ledger.finish(
-    token,
-    tasks.map((task) => resultOf(task, said[users.indexOf(task.user_id)])),
-  )
+  const messages = await ledger.sendAll()
+  const of = (index: number) => messages.filter(({ user_id }) => user_id === users[index])
+  await ledger.work(of(0))
+  await ledger.work(of(1), refusedFor('no_face'))
+  await ledger.fail(of(2), 'AccessDeniedException', 'denied')
+  await ledger.fail(of(3), 'InvalidS3ObjectException', 'photo_unreadable')
   return { ...ledger, event, users }
 }
 
@@ -39,12 +34,30 @@ describe('a replay', () => {
     const { event, inside, replay, users } = await failedEvent()
     const [, noFace = '', denied = '', unreadable = ''] = users
     expect(await replay({ event, why: 'photo_unreadable' })).toMatchObject({ jobs: 1 })
-    expect(await inside.job(event, unreadable)).toMatchObject({ state: 'queued', error: null, version: 2 })
+    expect(await inside.job(event, unreadable)).toMatchObject({ state: 'queued', error: null, version: 3 })
     expect(await replay({ event, attendee: denied })).toMatchObject({ jobs: 1 })
     expect(await inside.job(event, denied)).toMatchObject({ state: 'queued' })
     expect(await replay({ event, why: 'no_face' })).toMatchObject({ jobs: 1 })
     expect(await inside.job(event, noFace)).toMatchObject({ state: 'queued' })
     expect(await replay({ why: 'no_such_reason' })).toEqual({ jobs: 0, events: [], held: [] })
+  })
+
+  it('of what was refused has the photo looked at as if for the first time', async () => {
+    const { event, inside, lease, replay, sendAll, users } = await failedEvent()
+    await replay({ event, why: 'no_face' })
+    expect((await lease(await sendAll())).tasks).toMatchObject([{ refused: null, face_etag: null }])
+    expect(await inside.job(event, users[1] ?? '')).toMatchObject({ state: 'running' })
+  })
+
+  it('of a completed event leaves it completed', async () => {
+    const { app, event, fail, inside, messages, replay, startRun, work } = await sentEvent(2)
+    await startRun(10_000, 0.5)
+    await work(messages.slice(1))
+    await fail(messages.slice(0, 1))
+    expect(await app.status(event)).toBe('completed')
+    expect(await replay()).toMatchObject({ jobs: 1 })
+    expect(await app.status(event)).toBe('completed')
+    expect(await inside.states(event)).toEqual({ indexed: 1, queued: 1 })
   })
 
   it('leaves an event that the app holds as it is, and says so', async () => {
@@ -68,19 +81,18 @@ describe('a replay', () => {
     expect(await app.status(event)).toBe('completed')
   })
 
-  it('tries an event anew whose collection could not be made', async () => {
-    const { app, claim, collections, collectionsDone, expand, inside, replay, sendAll, sweep, work } =
+  it('tries an event anew whose collection could not be created', async () => {
+    const { app, claim, collectionsDone, collectionsDue, fanOut, inside, replay, sendAll, work } =
       await openLedger()
     const event = await app.event()
     await app.consent(event, await app.users(2))
     await claim()
     for (let attempt = 0; attempt < 10; attempt++)
       await collectionsDone([{ event_id: event, result: 'failed', error: 'AccessDeniedException' }])
-    await sweep()
     expect(await replay({ event })).toEqual({ jobs: 0, events: [event], held: [] })
-    expect((await collections()).create).toEqual([event])
+    expect((await collectionsDue()).create).toEqual([event])
     await collectionsDone([{ event_id: event, result: 'created' }])
-    while ((await expand()).more) {}
+    while ((await fanOut()).more) {}
     await work(await sendAll())
     expect(await inside.states(event)).toEqual({ indexed: 2 })
     expect(await app.status(event)).toBe('completed')
