@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import type { JobRef } from '../../src/core/message.ts'
-import { atOnce, openLedger, resultOf } from '../support/ledger.ts'
+import { atOnce, one, openLedger } from '../support/ledger.ts'
 
 /** An event whose jobs are all queued. */
 async function queuedEvent(attendees: number) {
@@ -14,10 +14,11 @@ async function queuedEvent(attendees: number) {
 }
 
 const usersOf = (jobs: JobRef[]) => jobs.map((job) => job.user_id)
+const eventsOf = (jobs: JobRef[]) => jobs.map((job) => job.event_id)
 
 describe('the order of the outbox', () => {
   it('is erasures first, then the event that starts soonest', async () => {
-    const { absorb, app, nextPage, prepare, sendAll, work } = await openLedger()
+    const { app, prepare, processChanges, sendAll, takeSendBatch, work } = await openLedger()
     const users = await app.users(2)
     const done = await app.event()
     await app.consent(done, users)
@@ -29,180 +30,231 @@ describe('the order of the outbox', () => {
     for (const event of [later, sooner]) await app.consent(event, users)
     await prepare()
     await app.consent(done, users, false)
-    await absorb()
-    const { jobs } = await nextPage()
-    expect(jobs.map((job) => job.event_id)).toEqual([done, done, sooner, sooner, later, later])
+    await processChanges()
+    const { jobs } = await takeSendBatch()
+    expect(eventsOf(jobs)).toEqual([done, done, sooner, sooner, later, later])
     expect(usersOf(jobs)).toEqual([...users, ...users, ...users])
   })
 
+  it('is, within an event, attendees who were never indexed before others', async () => {
+    const { app, event, prepare, sendAll, takeSendBatch, users, work } = await queuedEvent(4)
+    await work(await sendAll())
+    await app.change(event, { indexing_status: "'pending'" })
+    const late = await app.users(2)
+    await app.consent(event, late)
+    await prepare()
+    const { jobs } = await takeSendBatch()
+    expect(usersOf(jobs).slice(0, 2).sort()).toEqual(late.sort())
+    expect(usersOf(jobs).slice(2).sort()).toEqual(users.sort())
+  })
+
+  it('has events that are over last', async () => {
+    const { app, prepare, takeSendBatch } = await openLedger()
+    const users = await app.users(1)
+    const over = await app.event({ startsAt: "now() - interval '13 h'" })
+    const next = await app.event()
+    for (const event of [over, next]) await app.consent(event, users)
+    await prepare()
+    expect(eventsOf((await takeSendBatch()).jobs)).toEqual([next, over])
+  })
+
   it('follows a start that is moved after the claim', async () => {
-    const { absorb, app, nextPage, prepare } = await openLedger()
+    const { app, prepare, processChanges, takeSendBatch } = await openLedger()
     const users = await app.users(1)
     const [first = '', second = ''] = await app.events(2)
     for (const event of [first, second]) await app.consent(event, users)
     await prepare()
     await app.change(first, { starts_at: "now() + interval '1 h'" })
-    await absorb()
-    expect((await nextPage()).jobs.map((job) => job.event_id)).toEqual([second, first])
+    await processChanges()
+    expect(eventsOf((await takeSendBatch()).jobs)).toEqual([second, first])
   })
 
   it('leaves out the jobs of an event whose collection is not there', async () => {
-    const { app, claim, inside, nextPage, prepare } = await openLedger()
+    const { app, claim, inside, prepare, takeSendBatch } = await openLedger()
     const event = await app.event()
     await app.consent(event, await app.users(2))
     await prepare()
     await app.change(event, { indexing_status: "'pending'" })
     await claim()
     expect(await inside.states(event)).toEqual({ queued: 2 })
-    expect(await nextPage()).toMatchObject({ jobs: [], left: 2 })
+    expect(await takeSendBatch()).toMatchObject({ jobs: [], left: 2 })
   })
 })
 
-describe('handing out pages', () => {
+describe('handing out send batches', () => {
   it('gives no job to two of ten schedulers that ask at the same moment', async () => {
-    const { event, inside, nextPage } = await queuedEvent(500)
-    const pages = await atOnce(10, () => nextPage(40))
-    const handed = pages.flatMap((page) => usersOf(page.jobs))
+    const { event, inside, takeSendBatch } = await queuedEvent(500)
+    const batches = await atOnce(10, () => takeSendBatch({ page: 40 }))
+    const handed = batches.flatMap((batch) => usersOf(batch.jobs))
     expect(new Set(handed).size).toBe(handed.length)
     expect(handed).toHaveLength(400)
-    expect((await nextPage(1000)).jobs).toHaveLength(100)
+    expect((await takeSendBatch({ page: 1000 })).jobs).toHaveLength(100)
     expect(await inside.states(event)).toEqual({ sent: 500 })
   })
 
-  it('sends all, each once, when five schedulers empty it page by page', async () => {
-    const { event, inside, nextPage } = await queuedEvent(600)
+  it('sends all, each once, when five schedulers empty it batch by batch', async () => {
+    const { event, inside, owner, takeSendBatch } = await queuedEvent(600)
     const sent = await atOnce(5, async () => {
       const messages: JobRef[] = []
-      for (let page = await nextPage(25); page.jobs.length > 0; ) {
-        messages.push(...page.jobs)
-        page = await nextPage(25, 100_000, page.token)
+      for (let batch = await takeSendBatch({ page: 25 }); batch.jobs.length > 0; ) {
+        messages.push(...batch.jobs)
+        batch = await takeSendBatch({ page: 25, sent: batch.send_batch })
       }
       return messages
     })
     expect(new Set(usersOf(sent.flat())).size).toBe(600)
     expect(sent.flat()).toHaveLength(600)
     expect(await inside.states(event)).toEqual({ sent: 600 })
+    expect(await one(owner, 'select count(*)::int from indexing.send_batches')).toBe(0)
   })
 
-  it('gives a page again whose scheduler died, when its lease has run out and not before', async () => {
-    const { inside, nextPage, users } = await queuedEvent(3)
-    expect(usersOf((await nextPage()).jobs)).toEqual(users)
-    expect(await nextPage()).toMatchObject({ jobs: [], left: 0 })
-    await inside.expirePages()
-    const { jobs } = await nextPage()
+  it('has a batch sent again whose scheduler died, when its time is over and not before', async () => {
+    const { inside, rescue, takeSendBatch, users } = await queuedEvent(3)
+    expect(usersOf((await takeSendBatch()).jobs)).toEqual(users)
+    await rescue()
+    expect(await takeSendBatch()).toMatchObject({ jobs: [], left: 0 })
+    await inside.expireSendBatches()
+    await rescue()
+    const { jobs } = await takeSendBatch()
     expect(usersOf(jobs)).toEqual(users)
     expect(jobs).toMatchObject([{ version: 2 }, { version: 2 }, { version: 2 }])
   })
 
-  it('sends what was left the messages of a page that may never have been sent, when its scheduler died', async () => {
-    const { app, begin, event, finish, inside, nextPage, prepare } = await queuedEvent(3)
-    const first = await nextPage()
-    await nextPage(0, 100_000, first.token)
-    const sooner = await app.event({ startsAt: "now() + interval '1 min'" })
-    await app.consent(sooner, await app.users(2))
-    await prepare()
-    await nextPage(2) // and its scheduler dies
-    const { tasks, token } = await begin(first.jobs) // two of these places are given to the page's jobs
-    await finish(
-      token,
-      tasks.filter(({ action }) => action === 'index').map((task) => resultOf(task)),
-    )
-    expect(await inside.states(sooner)).toEqual({ indexed: 2 })
-    expect(await inside.states(event)).toEqual({ indexed: 1, sent: 2 })
-    await inside.expirePages()
-    expect((await nextPage()).jobs).toMatchObject([{ event_id: event }, { event_id: event }])
-  })
-
-  it('does not take the word of a scheduler whose page has passed to another', async () => {
-    const { event, inside, nextPage } = await queuedEvent(3)
-    const slow = await nextPage()
-    await inside.expirePages()
-    const other = await nextPage()
+  it('is not told that a batch was sent by a scheduler whose batch has passed to another', async () => {
+    const { event, inside, rescue, takeSendBatch } = await queuedEvent(3)
+    const slow = await takeSendBatch()
+    await inside.expireSendBatches()
+    await rescue()
+    const other = await takeSendBatch()
     expect(usersOf(other.jobs)).toEqual(usersOf(slow.jobs))
-    await nextPage(0, 100_000, slow.token)
-    await inside.expirePages() // of the other, who died, too
-    expect(usersOf((await nextPage()).jobs)).toEqual(usersOf(slow.jobs))
+    await takeSendBatch({ page: 0, sent: slow.send_batch })
+    await inside.expireSendBatches() // the other died, too
+    await rescue()
+    expect(usersOf((await takeSendBatch()).jobs)).toEqual(usersOf(slow.jobs))
     expect(await inside.states(event)).toEqual({ sent: 3 })
   })
 
-  it('keeps what SQS did not take, and gives it again after a minute, alone', async () => {
-    const { inside, nextPage, users } = await queuedEvent(3)
-    const page = await nextPage()
-    const unsent = page.jobs.slice(1, 2)
-    expect(await nextPage(1000, 100_000, page.token, unsent)).toMatchObject({ jobs: [], left: 0 })
-    expect(await nextPage()).toMatchObject({ jobs: [] })
-    await inside.expirePages()
-    expect(usersOf((await nextPage()).jobs)).toEqual([users[1]])
+  it('gives jobs that SQS did not take again, alone and with a new version', async () => {
+    const { takeSendBatch, users } = await queuedEvent(3)
+    const batch = await takeSendBatch()
+    const again = await takeSendBatch({ sent: batch.send_batch, unsent: batch.jobs.slice(1, 2) })
+    expect(again.jobs).toMatchObject([{ user_id: users[1], version: 2 }])
+    expect(await takeSendBatch({ sent: again.send_batch })).toMatchObject({ jobs: [], left: 0 })
   })
 
   it('takes the same confirmation twice', async () => {
-    const { event, inside, nextPage } = await queuedEvent(3)
-    const page = await nextPage()
-    await atOnce(2, () => nextPage(0, 100_000, page.token))
-    await inside.expirePages()
-    expect(await nextPage()).toMatchObject({ jobs: [] })
+    const { event, inside, rescue, takeSendBatch } = await queuedEvent(3)
+    const batch = await takeSendBatch()
+    const unsent = batch.jobs.slice(0, 1)
+    await atOnce(2, () => takeSendBatch({ page: 0, sent: batch.send_batch, unsent }))
+    await inside.expireSendBatches()
+    await rescue()
+    expect((await takeSendBatch()).jobs).toMatchObject([{ version: 2 }])
     expect(await inside.states(event)).toEqual({ sent: 3 })
   })
 })
 
-describe('what happens to a job while its page is being sent', () => {
-  it.each([
-    ['a change of the app', 2],
-    ['the result of a worker that had lost its lease', 2],
-    ['a new claim of its event', 2],
-    ['a collection that was made anew', 2],
-  ])('%s: it is sent again with its new version', async (what, version) => {
-    const { absorb, app, collectionsDone, event, finish, inside, nextPage, owner, prepare, sendAll, users } =
+describe('a job whose batch is being sent', () => {
+  const erased = 'an erasure'
+  const lost = 'the result of a worker that had lost its lease'
+  const created = 'a collection that was created anew'
+
+  it.each([erased, lost, created])('is sent again with its new version after %s', async (what) => {
+    const { app, collectionsDone, complete, event, inside, owner, processChanges, sendAll, takeSendBatch, users } =
       await queuedEvent(1)
-    const page = await nextPage()
+    const batch = await takeSendBatch()
     const [user = ''] = users
-    if (what.startsWith('a change')) {
-      await app.photo(user, 'photos/new')
-      await absorb()
-    } else if (what.startsWith('the result')) {
-      const task = { event_id: event, user_id: user, version: 1, photo: 'photos/old', keep: null }
-      await finish(randomUUID(), [
-        resultOf({ ...task, action: 'index', faces: [], list: false, refused: null }),
+    if (what === erased) {
+      await app.leave(event, users)
+      await processChanges()
+    } else if (what === lost) {
+      await complete(randomUUID(), [
+        {
+          event_id: event,
+          user_id: user,
+          outcome: 'indexed',
+          photo_key: 'photos/old',
+          photo_etag: 'etag',
+          face_id: 'a face',
+          obsolete_face_ids: [],
+          needs_listing: false,
+          refused: null,
+          reason: null,
+          error: null,
+          index_calls: 1,
+        },
       ])
-    } else if (what.startsWith('a new claim')) {
-      await app.change(event, { indexing_status: "'pending'" })
-      await prepare()
     } else {
-      await owner.query("update indexing.face_jobs set stray_face_ids = '{a}'")
+      await owner.query("update indexing.face_jobs set obsolete_face_ids = '{a}'")
       await collectionsDone([{ event_id: event, result: 'created' }])
     }
-    await nextPage(0, 100_000, page.token)
+    await takeSendBatch({ page: 0, sent: batch.send_batch })
     expect(await inside.states(event)).toEqual({ queued: 1 })
-    expect(await sendAll()).toMatchObject([{ version }])
+    expect(await sendAll()).toMatchObject([{ version: 2 }])
   })
 
-  it('a worker that begins it: it stays with the worker', async () => {
-    const { begin, event, inside, nextPage } = await queuedEvent(2)
-    const page = await nextPage()
-    await begin(page.jobs.slice(0, 1))
-    await nextPage(0, 100_000, page.token)
-    expect(await inside.states(event)).toEqual({ running: 1, sent: 1 })
+  it.each(['another photo', 'a new claim of its event'])('waits for that message after %s', async (what) => {
+    const { app, event, inside, prepare, processChanges, sendAll, takeSendBatch, users, work } =
+      await queuedEvent(1)
+    const batch = await takeSendBatch()
+    if (what === 'another photo') await app.photo(users[0] ?? '', 'photos/new')
+    else await app.change(event, { indexing_status: "'pending'" })
+    await processChanges()
+    await prepare()
+    await takeSendBatch({ page: 0, sent: batch.send_batch })
+    expect(await sendAll()).toEqual([])
+    await work(batch.jobs)
+    const photo = what === 'another photo' ? 'photos/new' : `photos/${users[0]}`
+    expect(await inside.job(event, users[0] ?? '')).toMatchObject({ state: 'indexed', photo_key: photo })
+    expect(await app.status(event)).toBe('completed')
+  })
+
+  it('stays with a worker that leases it before the batch is confirmed', async () => {
+    const { event, inside, lease, rescue, takeSendBatch } = await queuedEvent(2)
+    const batch = await takeSendBatch()
+    await lease(batch.jobs.slice(0, 1))
+    await inside.expireSendBatches()
+    await rescue()
+    expect(await inside.states(event)).toEqual({ running: 1, queued: 1 })
   })
 })
 
-describe('how much lies in the queue', () => {
-  it('is bounded, and more is sent as workers begin', async () => {
-    const { begin, event, inside, nextPage } = await queuedEvent(30)
-    const page = await nextPage(20, 12)
-    expect(page.jobs).toHaveLength(12)
-    expect(await nextPage(20, 12, page.token)).toMatchObject({ jobs: [], left: 18 })
-    await begin(page.jobs.slice(0, 5))
-    expect((await nextPage(20, 12)).jobs).toHaveLength(5)
+describe('how much lies in the work queue', () => {
+  it('is bounded, and more is sent as workers take it', async () => {
+    const { event, inside, lease, takeSendBatch } = await queuedEvent(30)
+    const batch = await takeSendBatch({ page: 20, workCap: 12 })
+    expect(batch.jobs).toHaveLength(12)
+    expect(await takeSendBatch({ page: 20, workCap: 12, sent: batch.send_batch })).toMatchObject({
+      jobs: [],
+      left: 18,
+    })
+    await lease(batch.jobs.slice(0, 5))
+    expect((await takeSendBatch({ page: 20, workCap: 12 })).jobs).toHaveLength(5)
     expect(await inside.states(event)).toEqual({ queued: 13, running: 5, sent: 12 })
   })
 
+  it('stays below its bound with four schedulers at once', async () => {
+    const { event, inside, lease, takeSendBatch } = await queuedEvent(200)
+    const sent = new Map<string, JobRef>()
+    for (let round = 0; round < 4; round++) {
+      const batches = await atOnce(4, () => takeSendBatch({ page: 10, workCap: 25 }))
+      for (const job of batches.flatMap(({ jobs }) => jobs)) sent.set(job.user_id, job)
+      expect(await inside.states(event)).toMatchObject({ sent: 25 })
+      const taken = [...sent.values()].slice(0, 9)
+      await lease(taken)
+      for (const job of taken) sent.delete(job.user_id)
+    }
+    expect(await inside.states(event)).toEqual({ running: 36, sent: 16, queued: 148 })
+  })
+
   it('does not hold up erasures', async () => {
-    const { absorb, app, event, nextPage, users } = await queuedEvent(10)
-    const page = await nextPage(5, 5)
-    await nextPage(0, 5, page.token)
+    const { app, event, processChanges, takeSendBatch, users } = await queuedEvent(10)
+    const batch = await takeSendBatch({ page: 5, workCap: 5, urgentCap: 0 })
+    await takeSendBatch({ page: 0, sent: batch.send_batch })
     const leaving = users.slice(7, 9)
     await app.leave(event, leaving)
-    await absorb()
-    expect(usersOf((await nextPage(20, 5)).jobs)).toEqual(leaving)
+    await processChanges()
+    const { jobs } = await takeSendBatch({ page: 20, workCap: 5, urgentCap: 0 })
+    expect(usersOf(jobs)).toEqual(leaving)
   })
 })
