@@ -1713,7 +1713,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql f0d02ef41adbd5e7
+-- ── reconcile.sql 850414b1c30d1e4f
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -1723,16 +1723,27 @@ $$;
 --   event  this event, due or not; null: those that are due
 -- Returns [{"event_id", "as_of": the time by which the listing is not older}, …].
 create or replace function public.indexing_reconcile_due(page integer, event uuid default null) returns jsonb
-language sql security definer set search_path = '' as $$
-  with picked as (
-    select r.event_id from indexing.event_runs r
-    where r.collection = 'ready' and case when event is null then r.reconcile_due <= clock_timestamp() else r.event_id = event end
-    order by r.reconcile_due, r.event_id limit page for update skip locked
-  ), handed as (
-    update indexing.event_runs r set reconcile_due = clock_timestamp() + interval '2 minutes'
-    from picked where r.event_id = picked.event_id returning r.event_id
-  )
-  select coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'as_of', clock_timestamp())), '[]') from handed
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  picked uuid[];
+begin
+  -- Two statements, so that the usual one goes by the index on reconcile_due.
+  if event is null then
+    picked := array(
+      select r.event_id from indexing.event_runs r
+      where r.collection = 'ready' and r.reconcile_due <= now
+      order by r.reconcile_due, r.event_id limit page for update skip locked
+    );
+  else
+    picked := array(
+      select r.event_id from indexing.event_runs r
+      where r.collection = 'ready' and r.event_id = event for update skip locked
+    );
+  end if;
+  update indexing.event_runs r set reconcile_due = now + interval '2 minutes' where r.event_id = any (picked);
+  return (select coalesce(jsonb_agg(jsonb_build_object('event_id', id, 'as_of', now)), '[]') from unnest(picked) id);
+end
 $$;
 
 -- Compares a range of attendees, and queues a job for each difference.
