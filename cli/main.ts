@@ -131,7 +131,7 @@ function exitCodes(): string {
 
 /** Runs the command that the arguments name, and ends the process with its exit code. */
 export async function main(argv: string[]): Promise<void> {
-  // Whoever reads us may have seen enough: event-indexer status | head
+  // A reader may close the pipe early: event-indexer status | head
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.done)
     throw error

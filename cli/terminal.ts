@@ -68,7 +68,7 @@ export const plain = (text: string): string => text.replace(CONTROLS, ' ').trim(
 /** Such text of several lines, with its indents. */
 export const plainLines = (text: string): string => text.replace(CONTROLS_BUT_NEWLINES, ' ')
 
-/** A value as JSON in which such characters are escaped, those too that JSON would let through: to whoever parses it the same. */
+/** A value as JSON that parses to the same, in which such characters are escaped, those too that JSON lets through. */
 export const jsonOf = (value: unknown, indent?: number): string =>
   JSON.stringify(value, null, indent).replace(
     CONTROLS_BUT_NEWLINES,

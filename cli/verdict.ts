@@ -10,7 +10,7 @@ export interface Verdict {
   because: string[]
 }
 
-/** A change of the app is followed within seconds; whoever waits for longer than this has met a problem. */
+/** A change of the app is followed within seconds; one that waits for longer than this has met a problem. */
 const UNDER_WAY_MS = 120_000
 
 export function verdictOf(event: EventStatus, now: Date): Verdict {

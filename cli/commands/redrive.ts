@@ -25,7 +25,7 @@ export async function redrive(session: Session): Promise<ExitCode> {
   terminal.write(`${amount(moved, 'message')} moved.\n`)
   if (!error) return EXIT.done
   terminal.write(
-    `${terminal.paint('red', 'The rest is where it was:')} ${error.message}. Once that is mended, redrive again.\n`,
+    `${terminal.paint('red', 'The rest is where it was:')} ${error.message}. Once that is repaired, redrive again.\n`,
   )
   return EXIT.failed
 }

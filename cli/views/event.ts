@@ -103,7 +103,7 @@ function viewSkips({ skips }: Details, { terminal }: View): string {
   return [
     terminal.paint('yellow', `SKIPPED ${figure(skips.length)}`),
     ...groups,
-    '  Whoever changes their photo is looked at again by itself.',
+    '  An attendee who changes their photo is looked at again by itself.',
   ].join('\n')
 }
 

@@ -60,7 +60,7 @@ describe('redrive, where SQS moves no messages by itself', () => {
     const { code, out } = await system.run(redrive, {}, front.environment(system.workQueueUrl))
     expect(code).toBe(2)
     expect(out).toContain(
-      '7 messages moved.\nThe rest is where it was: no SendMessage. Once that is mended, redrive again.',
+      '7 messages moved.\nThe rest is where it was: no SendMessage. Once that is repaired, redrive again.',
     )
     const moved = await bodiesIn(system, system.workQueueUrl)
     const left = await bodiesIn(system, system.deadLetterQueueUrl) // at once, not after the visibility timeout
