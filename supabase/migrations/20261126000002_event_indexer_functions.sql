@@ -1032,7 +1032,7 @@ begin
 end
 $$;
 
--- ── complete.sql 56f5971b7764388d
+-- ── complete.sql 85d6cbe4b265d6c9
 
 -- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
 --   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
@@ -1113,7 +1113,7 @@ begin
       repeated = n.repeated, queued_at = n.queued_at, sent_at = n.sent_at, attempts = n.attempts, rescues = n.rescues,
       unanswered = n.unanswered, failures = n.failures, index_calls = n.index_calls, history = n.history,
       lease_token = n.lease_token, lease_until = n.lease_until, leased_version = n.leased_version, completed_token = token,
-      photo_key = n.photo_key, photo_etag = n.photo_etag, refused = n.refused,
+      photo_key = n.photo_key, photo_etag = n.photo_etag, photo_version = n.photo_version, refused = n.refused,
       missing_key = n.missing_key, missing_since = n.missing_since,
       face_id = n.face_id, obsolete_face_ids = n.obsolete_face_ids, needs_listing = n.needs_listing,
       look_again_at = n.look_again_at, ended_at = n.ended_at
@@ -1169,7 +1169,11 @@ begin
       select unnest(job.obsolete_face_ids || found_faces) union select face where face is not null except select job.face_id
     );
     job.needs_listing := true;
+    -- It may also have deleted the face that the ledger knows: the photo is looked at as if for the first time.
+    job.photo_etag := null;
+    job.refused := null;
     job.version := job.version + 1;
+    job.photo_version := job.version;
     if job.state <> 'running' then
       job := indexing.queued_again(job, now);
     end if;
