@@ -8,7 +8,7 @@ const SETTINGS = {
   photoBucket: ['S3_BUCKET_NAME', 'the bucket of the profile photos', /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/],
   serviceRoleKeyParameter: [
     'SUPABASE_SERVICE_ROLE_KEY_PARAMETER',
-    'the path of the SSM parameter that holds the service role key',
+    'the path of the SSM parameter that holds the secret key of the Supabase project (sb_secret_… or service_role)',
     /^(\/[\w.-]+)+$/,
   ],
   nudgeSecretParameter: [
@@ -23,6 +23,9 @@ const SETTINGS = {
     'the IndexFaces calls a second that the account allows',
     /^(?=.*[1-9])\d{1,4}(\.\d+)?$/,
   ],
+  maxFailedShare: ['MAX_FAILED_SHARE', 'a share from 0 to 1', /^(0(\.\d+)?|1(\.0+)?)$/],
+  severalFaces: ['SEVERAL_FACES', 'skip or largest', /^(skip|largest)$/],
+  photoEvents: ['PHOTO_EVENTS', 'ENABLED or DISABLED', /^(ENABLED|DISABLED)$/],
   alarmEmail: ['ALARM_EMAIL', 'an address for the alarms, or nothing', /^([^@\s]+@[^@\s]+)?$/],
 }
 

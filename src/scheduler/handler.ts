@@ -1,6 +1,7 @@
 import type { LambdaFunctionURLResult } from 'aws-lambda'
 import { connectRekognition } from '../core/collection.ts'
 import { databaseOf, middleware } from '../core/handler.ts'
+import { count } from '../core/log.ts'
 import { connectPhotoStore } from '../core/photo-store.ts'
 import { connectSqs } from '../core/queue.ts'
 import { readSecret } from '../core/secrets.ts'
@@ -32,7 +33,11 @@ const connect = async (): Promise<SchedulerParts> => ({
 export const handler = middleware<unknown, SchedulerReport | LambdaFunctionURLResult>().handler(
   async (event, context) => {
     const remaining = () => context.getRemainingTimeInMillis()
-    if (!isHttpRequest(event)) return schedule(readRequest(event).windowMinutes, await connect(), remaining)
+    if (!isHttpRequest(event)) {
+      const { windowMinutes } = readRequest(event)
+      count('ScheduledRuns')
+      return schedule(windowMinutes, await connect(), remaining)
+    }
     // Only a nudge needs its secret: without one, scheduled runs work, and every nudge is refused.
     const source = { value: settings.nudgeSecret, parameter: settings.nudgeSecretParameter }
     const isSet = source.value !== undefined || source.parameter !== undefined

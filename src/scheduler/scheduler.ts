@@ -67,6 +67,7 @@ const JOBS_PAGE = 5_000 // written in some tenths of a second, far from the API'
 const CHANGES_PAGE = 5_000
 /** The share of a run's time that changes may take before the other steps had their turn. */
 const CHANGES_SHARE = 0.3
+const FIRST_CHANGES_MS = 3_000
 
 /**
  * One run: rescue, erasures, claim, collections, fan out, send; then the other changes, reconcile and the report. Runs may
@@ -113,8 +114,8 @@ class Run {
 
     await this.#step('rescue', () => this.#rescue())
     await this.#step('process erasures', () => this.#processChanges(true))
-    // One page before the claim, so that what the claim sees by itself is not looked at a second time. The rest can wait.
-    await this.#step('process first changes', () => this.#processChanges(false, 1))
+    // Some before the claim, so that what the claim sees by itself is not looked at a second time. The rest can wait.
+    await this.#step('process first changes', () => this.#processChanges(false, FIRST_CHANGES_MS))
     await this.#step('claim', () => this.#claim())
     await this.#step('collections and fan out', () => this.#fanOutAll())
     await this.#step('process changes', () => this.#processChanges(false))
@@ -148,11 +149,11 @@ class Run {
   }
 
   /** Turns changes into jobs, page after page, until there are no more or their share of the time is used. */
-  async #processChanges(erasing: boolean, pages = Number.POSITIVE_INFINITY): Promise<void> {
-    const enough = this.#remaining() * (1 - CHANGES_SHARE)
+  async #processChanges(erasing: boolean, forMs = this.#remaining() * CHANGES_SHARE): Promise<void> {
+    const enough = this.#remaining() - forMs
     let page = CHANGES_PAGE
     let more = true
-    for (let n = 0; more && n < pages && this.#remaining() > enough && !this.#timeIsUp(); n++) {
+    while (more && this.#remaining() > enough && !this.#timeIsUp()) {
       try {
         const done = await this.#parts.database.process_changes({ erasing, page })
         this.#report.jobs_written += done.jobs

@@ -681,7 +681,7 @@ begin
 end
 $$;
 
--- ── collections.sql 8d8b85e36af583f6
+-- ── collections.sql 39c4d3b75bf24299
 
 -- Hands out the collections to be created or deleted, each to one caller for 90 s, which is longer than a scheduler lives:
 -- deletions first, then those of the events that start soonest.
@@ -744,6 +744,7 @@ begin
     if done.result in ('created', 'exists') and run.collection in ('missing', 'ready') then
       if done.result = 'exists' and run.collection = 'missing' then
         run.reconcile_due := now;
+        run.changed_at := now; -- and once more when its first jobs have ended
       end if;
       run.collection := 'ready';
       run.collection_attempts := 0;
@@ -775,7 +776,7 @@ begin
     end if;
     update indexing.event_runs r set
       collection = run.collection, collection_attempts = run.collection_attempts, collection_error = run.collection_error,
-      collection_due = run.collection_due, closed_at = run.closed_at, reconcile_due = run.reconcile_due,
+      collection_due = run.collection_due, closed_at = run.closed_at, reconcile_due = run.reconcile_due, changed_at = run.changed_at,
       state = run.state, reason = run.reason, settled_at = run.settled_at
     where r.event_id = run.event_id;
     standing := standing || jsonb_build_object(run.event_id, run.collection);

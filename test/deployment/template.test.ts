@@ -83,12 +83,10 @@ describe('each function', () => {
 
 describe('the scheduler', () => {
   it('runs every minute, and a run that failed is not repeated', () => {
-    expect(ofType('AWS::Events::Rule')).toMatchObject([
-      [
-        'SchedulerEventsRuleSchedule1',
-        { Properties: { ScheduleExpression: 'rate(1 minute)', State: 'ENABLED' } },
-      ],
-    ])
+    expect(propertiesOf('SchedulerEventsRuleSchedule1')).toMatchObject({
+      ScheduleExpression: 'rate(1 minute)',
+      State: 'ENABLED',
+    })
     expect(propertiesOf('SchedulerLambdaEvConf').MaximumRetryAttempts).toBe(0)
   })
 
@@ -103,6 +101,8 @@ describe('the scheduler', () => {
 describe('an event source', () => {
   it.each([
     ['WorkerEventSourceMappingSQSWorkQueue', 'WorkQueue.Arn'],
+    ['WorkerEventSourceMappingSQSUrgentQueue', 'UrgentQueue.Arn'],
+    ['PhotosEventSourceMappingSQSPhotoEventsQueue', 'PhotoEventsQueue.Arn'],
     ['FinalizerEventSourceMappingSQSDeadLetterQueue', 'DeadLetterQueue.Arn'],
   ])('takes partial batch responses and has a maximum concurrency: %s', (mapping, queue) => {
     const properties = propertiesOf(mapping)
@@ -115,9 +115,9 @@ describe('an event source', () => {
 })
 
 describe('a queue', () => {
-  const queues = ['WorkQueue', 'DeadLetterQueue']
+  const queues = ['WorkQueue', 'UrgentQueue', 'PhotoEventsQueue', 'DeadLetterQueue']
 
-  it('is one of two', () => {
+  it('is one of four', () => {
     expect(ofType('AWS::SQS::Queue').map(([logicalId]) => logicalId)).toEqual(queues)
   })
 
@@ -128,33 +128,56 @@ describe('a queue', () => {
   it.each(queues)('denies everybody everything without TLS: %s', (queue) => {
     const { Queues, PolicyDocument } = propertiesOf(`${queue}Policy`)
     expect(Queues).toEqual([{ Ref: queue }])
-    expect(PolicyDocument).toMatchObject({
-      Statement: [
-        {
-          Effect: 'Deny',
-          Principal: '*',
-          Action: 'sqs:*',
-          Resource: { 'Fn::GetAtt': [queue, 'Arn'] },
-          Condition: { Bool: { 'aws:SecureTransport': false } },
-        },
-      ],
+    expect((PolicyDocument as { Statement: unknown[] }).Statement[0]).toMatchObject({
+      Effect: 'Deny',
+      Principal: '*',
+      Action: 'sqs:*',
+      Resource: { 'Fn::GetAtt': [queue, 'Arn'] },
+      Condition: { Bool: { 'aws:SecureTransport': false } },
     })
   })
 
   it.each([
     ['WorkQueue', 'WorkerLambdaFunction'],
+    ['UrgentQueue', 'WorkerLambdaFunction'],
+    ['PhotoEventsQueue', 'PhotosLambdaFunction'],
     ['DeadLetterQueue', 'FinalizerLambdaFunction'],
   ])('hides what was received for six times the timeout of its function: %s', (queue, logicalId) => {
     expect(propertiesOf(queue).VisibilityTimeout).toBe(Number(propertiesOf(logicalId).Timeout) * 6)
   })
 
-  it('gives a message up after five receives to the dead-letter queue, which keeps it for 14 days', () => {
-    expect(propertiesOf('WorkQueue').RedrivePolicy).toEqual({
-      deadLetterTargetArn: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] },
-      maxReceiveCount: 5,
+  it('of photo events takes them from the rule of the photo bucket alone', () => {
+    expect(propertiesOf('PhotoEventsQueuePolicy').PolicyDocument).toMatchObject({
+      Statement: [
+        { Effect: 'Deny' },
+        {
+          Effect: 'Allow',
+          Principal: { Service: 'events.amazonaws.com' },
+          Action: 'sqs:SendMessage',
+          Condition: { ArnEquals: { 'aws:SourceArn': { 'Fn::GetAtt': ['PhotoEventsRule', 'Arn'] } } },
+        },
+      ],
     })
-    expect(propertiesOf('DeadLetterQueue').MessageRetentionPeriod).toBe(14 * 24 * 3600)
+    expect(propertiesOf('PhotoEventsRule')).toMatchObject({
+      State: 'ENABLED',
+      EventPattern: {
+        source: ['aws.s3'],
+        'detail-type': ['Object Created', 'Object Deleted'],
+        detail: { bucket: { name: ['profile-photos'] } },
+      },
+    })
   })
+
+  it.each(['WorkQueue', 'UrgentQueue'])(
+    'gives a message up after five receives to the dead-letter queue, which keeps it for 14 days: %s',
+    (queue) => {
+      expect(propertiesOf(queue).RedrivePolicy).toEqual({
+        deadLetterTargetArn: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] },
+        maxReceiveCount: 5,
+      })
+      expect(propertiesOf('DeadLetterQueue').MessageRetentionPeriod).toBe(14 * 24 * 3600)
+    },
+  )
 })
 
 interface Statement {
@@ -193,34 +216,49 @@ describe('the role of', () => {
   it('the scheduler allows to send messages and to make and delete our collections', () => {
     expect(allowedBy('SchedulerIamRoleLambdaExecution')).toEqual({
       ...logs('scheduler'),
-      'ssm:GetParameters': [parameter('supabase-service-role-key'), parameter('nudge-secret')],
-      'sqs:SendMessage': ['WorkQueue.Arn'],
+      'ssm:GetParameter': [parameter('supabase-service-role-key'), parameter('nudge-secret')],
+      'sqs:SendMessage': ['WorkQueue.Arn', 'UrgentQueue.Arn'],
       'rekognition:CreateCollection': collections,
       'rekognition:DeleteCollection': collections,
       'rekognition:ListFaces': collections,
+      'rekognition:ListCollections': ['*'],
+      's3:GetObject': ['arn:aws:s3:::profile-photos/*'],
+      's3:ListBucket': ['arn:aws:s3:::profile-photos'],
     })
   })
 
   it('the worker allows to work the queue, to keep faces in our collections, and to read photos', () => {
     expect(allowedBy('WorkerIamRoleLambdaExecution')).toEqual({
       ...logs('worker'),
-      'ssm:GetParameters': [parameter('supabase-service-role-key')],
-      'sqs:ReceiveMessage': ['WorkQueue.Arn'],
-      'sqs:DeleteMessage': ['WorkQueue.Arn'],
-      'sqs:GetQueueAttributes': ['WorkQueue.Arn'],
-      'sqs:ChangeMessageVisibility': ['WorkQueue.Arn'],
+      'ssm:GetParameter': [parameter('supabase-service-role-key')],
+      'sqs:ReceiveMessage': ['WorkQueue.Arn', 'UrgentQueue.Arn'],
+      'sqs:DeleteMessage': ['WorkQueue.Arn', 'UrgentQueue.Arn'],
+      'sqs:GetQueueAttributes': ['WorkQueue.Arn', 'UrgentQueue.Arn'],
+      'sqs:ChangeMessageVisibility': ['WorkQueue.Arn', 'UrgentQueue.Arn'],
       'rekognition:CreateCollection': collections,
       'rekognition:IndexFaces': collections,
       'rekognition:ListFaces': collections,
       'rekognition:DeleteFaces': collections,
       's3:GetObject': ['arn:aws:s3:::profile-photos/*'],
+      's3:GetObjectVersion': ['arn:aws:s3:::profile-photos/*'],
+      's3:ListBucket': ['arn:aws:s3:::profile-photos'],
+    })
+  })
+
+  it('photos allows to take events of the bucket', () => {
+    expect(allowedBy('PhotosIamRoleLambdaExecution')).toEqual({
+      ...logs('photos'),
+      'ssm:GetParameter': [parameter('supabase-service-role-key')],
+      'sqs:ReceiveMessage': ['PhotoEventsQueue.Arn'],
+      'sqs:DeleteMessage': ['PhotoEventsQueue.Arn'],
+      'sqs:GetQueueAttributes': ['PhotoEventsQueue.Arn'],
     })
   })
 
   it('the finalizer allows to take dead letters', () => {
     expect(allowedBy('FinalizerIamRoleLambdaExecution')).toEqual({
       ...logs('finalizer'),
-      'ssm:GetParameters': [parameter('supabase-service-role-key')],
+      'ssm:GetParameter': [parameter('supabase-service-role-key')],
       'sqs:ReceiveMessage': ['DeadLetterQueue.Arn'],
       'sqs:DeleteMessage': ['DeadLetterQueue.Arn'],
       'sqs:GetQueueAttributes': ['DeadLetterQueue.Arn'],
@@ -228,32 +266,73 @@ describe('the role of', () => {
   })
 
   it('nobody else is there', () => {
-    expect(ofType('AWS::IAM::Role')).toHaveLength(3)
+    expect(ofType('AWS::IAM::Role')).toHaveLength(4)
     expect(ofType('AWS::IAM::Policy')).toEqual([])
     expect(ofType('AWS::IAM::ManagedPolicy')).toEqual([])
   })
 })
 
 describe('the alarms', () => {
-  it('tell of failed jobs and late events, of letters and work left lying, and of functions that do not run', () => {
-    expect(ofType('AWS::CloudWatch::Alarm').map(([logicalId]) => logicalId)).toEqual([
-      'JobsFailed',
-      'EventsLate',
-      'DeadLettersStay',
-      'WorkWaits',
-      'WorkerThrottled',
-      'SchedulerFails',
-      'SchedulerSilent',
-    ])
+  const alarms = () => ofType('AWS::CloudWatch::Alarm')
+  const OWN_METRICS = [
+    'FailedJobs',
+    'FailedEvents',
+    'LateEvents',
+    'OverdueEvents',
+    'ErasureAge',
+    'ChangeAge',
+    'ChangesFull',
+    'CollectionsFailing',
+    'FailedSteps',
+    'ScheduledRuns',
+    'InvocationsFailed',
+    'DatabaseFailed',
+    'Unreadable',
+  ]
+  const own = () =>
+    alarms().filter(([, { Properties }]) => String(Properties.Namespace).startsWith('EventIndexer'))
+
+  it('watch these metrics of ours, each of which the code writes', async () => {
+    expect(own().map(([, { Properties }]) => Properties.MetricName)).toEqual(OWN_METRICS)
+    const sources = await Promise.all(
+      [
+        'scheduler/handler',
+        'scheduler/scheduler',
+        'worker/handler',
+        'worker/worker',
+        'finalizer/finalizer',
+      ].map((name) => readFile(new URL(`../../src/${name}.ts`, import.meta.url), 'utf8')),
+    )
+    for (const metric of OWN_METRICS) expect(sources.join()).toContain(`('${metric}'`)
   })
 
-  it.each(['JobsFailed', 'EventsLate'])('watch where the functions write their metrics: %s', (alarm) => {
+  it('watch the errors of every function', () => {
+    const watched = alarms()
+      .filter(([, { Properties }]) => Properties.MetricName === 'Errors')
+      .map(([, { Properties }]) => Properties.Dimensions)
+    expect(watched).toEqual(
+      functions.map((name) => [{ Name: 'FunctionName', Value: { Ref: `${name}LambdaFunction` } }]),
+    )
+  })
+
+  it('watch the age of messages in both queues of the worker, and letters that stay', () => {
+    expect(alarms().map(([logicalId]) => logicalId)).toEqual(
+      expect.arrayContaining(['WorkWaits', 'UrgentWaits', 'DeadLettersStay', 'WorkerThrottled']),
+    )
+  })
+
+  it('fire when the scheduler says nothing, since a metric that is missing fires no other alarm', () => {
+    expect(propertiesOf('SchedulerSilent').TreatMissingData).toBe('breaching')
+  })
+
+  it('watch where the functions write their metrics', () => {
     const { Variables } = propertiesOf('FinalizerLambdaFunction').Environment as {
       Variables: Record<string, string>
     }
-    expect(propertiesOf(alarm)).toMatchObject({
-      Namespace: Variables.POWERTOOLS_METRICS_NAMESPACE,
-      Dimensions: [{ Name: 'service', Value: Variables.POWERTOOLS_SERVICE_NAME }],
-    })
+    for (const [, { Properties }] of own())
+      expect(Properties).toMatchObject({
+        Namespace: Variables.POWERTOOLS_METRICS_NAMESPACE,
+        Dimensions: [{ Name: 'service', Value: Variables.POWERTOOLS_SERVICE_NAME }],
+      })
   })
 })

@@ -4,7 +4,6 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { applyMigrations, runFile } from '../../local/migrations.ts'
 import { type Database, startPostgres } from '../../local/postgres.ts'
 import { answers, type Child, startChild, temporaryDirectory } from '../support/child.ts'
 import { freshDatabase } from '../support/database.ts'
@@ -38,11 +37,6 @@ test('every database is a fresh one of its own', async () => {
 test('many databases can be made at once', async () => {
   const databases = await Promise.all(Array.from({ length: 10 }, freshDatabase))
   expect(new Set(databases.map(({ url }) => url)).size).toBe(10)
-})
-
-test('our migrations can be applied a second time', async () => {
-  const database = await freshDatabase()
-  await applyMigrations(database.url)
 })
 
 test('a migration that fails is named with its line', async () => {

@@ -1,7 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import type { LeasedJob, Result } from '../../src/core/contract.ts'
-import { atOnce, etagOf, failedWith, faceOf, only, refusedFor, resultOf, sentEvent } from '../support/ledger.ts'
+import {
+  atOnce,
+  etagOf,
+  faceOf,
+  failedWith,
+  only,
+  refusedFor,
+  resultOf,
+  sentEvent,
+} from '../support/ledger.ts'
 
 /** An event with one attendee whose job a worker has leased. */
 async function leasedJob() {
@@ -106,7 +115,12 @@ describe('an outcome', () => {
       await rescue()
       const again = await lease(await sendAll())
       expect(again.tasks).toMatchObject([
-        { photo_key: `photos/${user}`, face_id, face_key: `photos/${user}`, face_etag: etagOf(`photos/${user}`) },
+        {
+          photo_key: `photos/${user}`,
+          face_id,
+          face_key: `photos/${user}`,
+          face_etag: etagOf(`photos/${user}`),
+        },
       ])
       await complete(again.token, [resultOf(only(again.tasks))])
       expect(await inside.states(event)).toEqual({ indexed: 1 })
@@ -279,7 +293,11 @@ describe('the app changes something between lease and complete', () => {
     ['account deleted', ({ app, user }) => app.deleteAccounts([user]), { photo_key: null }],
     ['photo changed', ({ app, user }) => app.photo(user, 'photos/new'), { photo_key: 'photos/new' }],
     ['photo removed', ({ app, user }) => app.photo(user, null), { photo_key: null }],
-    ['event cleaned up', ({ app, event }) => app.change(event, { cleanup_status: "'completed'" }), { photo_key: null }],
+    [
+      'event cleaned up',
+      ({ app, event }) => app.change(event, { cleanup_status: "'completed'" }),
+      { photo_key: null },
+    ],
     ['event deleted', ({ app, event }) => app.deleteEvent(event), { photo_key: null }],
   ]
 

@@ -138,24 +138,27 @@ describe('an event that is claimed again', () => {
     expect(await app.status(event)).toBe('completed')
   })
 
-  it.each(['rescue', 'finalizer'])('has a job queued again that the %s fails between claim and fan out', async (who) => {
-    const { app, claimed, event, failDeadLetters, fanOut, inside, lease, owner, prepare, rescue, sendAll } =
-      await claimedEvent()
-    await app.consent(event, await app.users(1))
-    await prepare()
-    const messages = await sendAll()
-    if (who === 'rescue') await lease(messages)
-    await owner.query('update indexing.face_jobs set attempts = 5, dead_letters = 3')
-    await app.change(event, { indexing_status: "'pending'" })
-    await claimed()
-    await inside.expireLeases()
-    if (who === 'rescue') await rescue()
-    else await failDeadLetters(messages)
-    expect(await inside.states(event)).toEqual({ failed: 1 })
-    expect(await app.status(event)).toBe('in_progress')
-    await fanOut()
-    expect(await inside.states(event)).toEqual({ queued: 1 })
-  })
+  it.each(['rescue', 'finalizer'])(
+    'has a job queued again that the %s fails between claim and fan out',
+    async (who) => {
+      const { app, claimed, event, failDeadLetters, fanOut, inside, lease, owner, prepare, rescue, sendAll } =
+        await claimedEvent()
+      await app.consent(event, await app.users(1))
+      await prepare()
+      const messages = await sendAll()
+      if (who === 'rescue') await lease(messages)
+      await owner.query('update indexing.face_jobs set attempts = 5, dead_letters = 3')
+      await app.change(event, { indexing_status: "'pending'" })
+      await claimed()
+      await inside.expireLeases()
+      if (who === 'rescue') await rescue()
+      else await failDeadLetters(messages)
+      expect(await inside.states(event)).toEqual({ failed: 1 })
+      expect(await app.status(event)).toBe('in_progress')
+      await fanOut()
+      expect(await inside.states(event)).toEqual({ queued: 1 })
+    },
+  )
 
   it('leaves a running job with its worker, who hears of the new claim when it completes', async () => {
     const { app, complete, event, inside, lease, prepare, sendAll } = await claimedEvent()

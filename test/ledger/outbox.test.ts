@@ -160,8 +160,18 @@ describe('a job whose batch is being sent', () => {
   const created = 'a collection that was created anew'
 
   it.each([erased, lost, created])('is sent again with its new version after %s', async (what) => {
-    const { app, collectionsDone, complete, event, inside, owner, processChanges, sendAll, takeSendBatch, users } =
-      await queuedEvent(1)
+    const {
+      app,
+      collectionsDone,
+      complete,
+      event,
+      inside,
+      owner,
+      processChanges,
+      sendAll,
+      takeSendBatch,
+      users,
+    } = await queuedEvent(1)
     const batch = await takeSendBatch()
     const [user = ''] = users
     if (what === erased) {

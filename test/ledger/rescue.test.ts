@@ -130,8 +130,19 @@ describe('a job that has failed', () => {
 
 describe('rescue', () => {
   it('touches nothing else', async () => {
-    const { app, complete, event, fail, inside, lease, messages, owner, processChanges, rescue, takeSendBatch } =
-      await sentEvent(6)
+    const {
+      app,
+      complete,
+      event,
+      fail,
+      inside,
+      lease,
+      messages,
+      owner,
+      processChanges,
+      rescue,
+      takeSendBatch,
+    } = await sentEvent(6)
     await fail(messages.slice(5))
     const { token, tasks } = await lease(messages.slice(0, 4))
     const [indexed, skipped, later] = tasks

@@ -28,7 +28,7 @@ describe('a bulk change of 50,000 rows', () => {
        select array_agg(id) from made`,
     )
     await owner.query(
-      "insert into indexing.event_runs (event_id, starts_at, collection) values ($1, now(), 'ready')",
+      "insert into indexing.event_runs (event_id, starts_at, ends_at, collection) values ($1, now(), now(), 'ready')",
       [event],
     )
     const noted = async () => {
@@ -75,7 +75,7 @@ describe('the nudge', () => {
     ])
   })
 
-  it('is one for each statement that concerns a claimed event, and none for another', async () => {
+  it('is one for each transaction that concerns a claimed event, and none for another', async () => {
     const { app, event, owner, users } = await sentEvent(3)
     await configureNudge(owner)
     const [user = '', other = ''] = users
@@ -90,6 +90,7 @@ describe('the nudge', () => {
       'photo of another': () => app.photo(stranger, 'photos/other'),
       'start of a claimed event': () => app.change(event, { starts_at: 'now()' }),
       'start of another': () => app.change(unclaimed, { starts_at: 'now()' }),
+      'name of a claimed event': () => app.change(event, { name: "'A talk'" }),
       'account of an attendee': () => app.deleteAccounts([other]),
       'end of another event': () => app.deleteEvent(unclaimed),
     })) {
@@ -105,7 +106,8 @@ describe('the nudge', () => {
       'photo of another': 0,
       'start of a claimed event': 1,
       'start of another': 0,
-      'account of an attendee': 2, // a profile and a consent went
+      'name of a claimed event': 0,
+      'account of an attendee': 1,
       'end of another event': 0,
     })
   })
@@ -115,21 +117,21 @@ describe('the nudge', () => {
     ['is missing', 'drop schema net cascade'],
     ['has no address', 'select indexing.configure_nudge(null, null)'],
   ])('is not missed by the app when it %s', async (_, breakIt) => {
-    const { absorb, app, event, inside, owner, users } = await sentEvent(2, { ofItsOwn: true })
+    const { app, event, inside, owner, processChanges, users } = await sentEvent(2, { ofItsOwn: true })
     await configureNudge(owner)
     await owner.query(breakIt)
     await app.consent(event, await app.users(2))
     await app.consent(event, users.slice(0, 1), false)
     await app.photo(users[1] ?? '', 'photos/new')
     await app.deleteAccounts(users.slice(1))
-    await absorb()
+    await processChanges()
     expect(await inside.states(event)).toEqual({ queued: 4 })
   })
 })
 
 describe('the app under its row-level security', () => {
   it('fires the triggers as an attendee who can see nothing of ours', async () => {
-    const { absorb, app, appSession, event, inside, owner } = await sentEvent(1)
+    const { app, appSession, event, inside, owner, processChanges } = await sentEvent(1)
     await configureNudge(owner)
     const [user = ''] = await app.users(1)
     await forget(owner)
@@ -141,21 +143,21 @@ describe('the app under its row-level security', () => {
     )
     await attendee.query("update public.profiles set photo_path = 'photos/new'")
     expect(await inside.changes()).toBe(2)
-    await absorb()
+    await processChanges()
     expect(await inside.job(event, user)).toMatchObject({ state: 'queued' })
     await attendee.query('update public.event_consents set allow_recognition = false')
     await attendee.query('delete from public.event_consents')
     await attendee.query('delete from public.profiles')
     expect(await inside.changes()).toBe(2) // the consent was no longer one when it was deleted
-    expect(await nudges(owner)).toBe(3)
+    expect(await nudges(owner)).toBe(1) // the first waits to be sent
     await expect(attendee.query('select * from indexing.changes')).rejects.toMatchObject({ code: '42501' })
   })
 
   it('notes nothing of what its policies forbid', async () => {
-    const { absorb, app, appSession, event, inside, users } = await sentEvent(2)
+    const { app, appSession, event, inside, processChanges, users } = await sentEvent(2)
     const attendee = await appSession()
     await signIn(attendee, (await app.users(1))[0] ?? '')
-    await absorb()
+    await processChanges()
     await attendee.query('update public.event_consents set allow_recognition = false')
     await attendee.query('delete from public.event_consents')
     await expect(
@@ -168,9 +170,58 @@ describe('the app under its row-level security', () => {
   })
 })
 
+describe('a write of the app', () => {
+  it('does not wait when our tables are locked: its change is found by reconcile', async () => {
+    const { app, appSession, event, inside, users } = await sentEvent(2)
+    const migration = await appSession()
+    await migration.query('begin')
+    await migration.query('lock table indexing.changes in access exclusive mode')
+    const began = performance.now()
+    await app.consent(event, users.slice(0, 1), false)
+    await app.photo(users[1] ?? '', 'photos/new')
+    expect(performance.now() - began).toBeLessThan(2000)
+    await migration.query('rollback')
+    expect(await inside.changes()).toBe(0)
+    await app.leave(event, users.slice(1))
+    expect(await inside.changes()).toBe(1)
+  })
+
+  it('keeps the lock timeout that it had', async () => {
+    const { appSession, event, users } = await sentEvent(1)
+    const session = await appSession()
+    await session.query("begin; set local lock_timeout = '7s'")
+    await session.query('update public.event_consents set allow_recognition = false where event_id = $1', [
+      event,
+    ])
+    expect(users).toHaveLength(1)
+    expect(await one(session, 'show lock_timeout')).toBe('7s')
+    await session.query('rollback')
+  })
+
+  it('works when a column that we read is gone', async () => {
+    const { app, event, inside, owner, users } = await sentEvent(2, { ofItsOwn: true })
+    await owner.query('alter table public.profiles drop column photo_path cascade')
+    await owner.query('alter table public.events drop column cleanup_status cascade')
+    await owner.query("update public.profiles set full_name = 'Somebody else'")
+    await app.change(event, { starts_at: 'now()' })
+    await app.leave(event, users.slice(0, 1))
+    await app.deleteAccounts(users.slice(1))
+    expect(await inside.changes()).toBeGreaterThan(2)
+  })
+
+  it('that empties a table with TRUNCATE has every event reconciled', async () => {
+    const { event, inside, owner, processChanges, reconcileDue } = await sentEvent(2)
+    await owner.query("update indexing.event_runs set reconcile_due = now() + interval '15 minutes'")
+    await owner.query('truncate public.event_consents')
+    expect(await inside.changes()).toBe(1)
+    await processChanges()
+    expect(await reconcileDue()).toMatchObject([{ event_id: event }])
+  })
+})
+
 describe('the app and its own transactions', () => {
   it('do not deadlock because of us when they touch the same attendees in opposite orders', async () => {
-    const { absorb, appSession, event, inside, messages, users, work } = await sentEvent(2)
+    const { appSession, event, inside, messages, processChanges, users, work } = await sentEvent(2)
     await work(messages)
     const [first = '', second = ''] = users
     const there = await appSession()
@@ -187,7 +238,7 @@ describe('the app and its own transactions', () => {
     await back.query(consent, [event, first])
     await there.query('commit')
     await back.query('commit')
-    await absorb()
+    await processChanges()
     expect(await inside.states(event)).toEqual({ queued: 2 })
   })
 
@@ -204,20 +255,21 @@ describe('the app and its own transactions', () => {
   })
 
   it('delete accounts and events with all that hangs on them, without an error and in any order', async () => {
-    const { absorb, app, begin, collections, event, inside, messages, users, work } = await sentEvent(60)
+    const { app, collectionsDue, event, inside, lease, messages, processChanges, processSome, users, work } =
+      await sentEvent(60)
     await work(messages.slice(0, 20))
-    await begin(messages.slice(20, 40))
+    await lease(messages.slice(20, 40))
     await Promise.all([
       app.deleteAccounts(users.slice(0, 10)),
       ...users.slice(10, 30).map((user) => app.deleteAccounts([user])),
-      atOnce(5, () => absorb(7)),
+      atOnce(5, () => processSome(true, 7)),
     ])
     await app.deleteEvent(event)
     await app.deleteAccounts(users.slice(30))
-    while ((await absorb(50)).changes > 0) {}
-    expect((await collections()).delete).toEqual([event])
+    await processChanges(50)
+    expect((await collectionsDue()).delete).toEqual([event])
     expect(await inside.states(event)).toEqual({ erased: 40, running: 20 })
     for (const job of await inside.jobs(event))
-      expect(job).toMatchObject({ face_id: null, stray_face_ids: [] })
+      expect(job).toMatchObject({ face_id: null, obsolete_face_ids: [] })
   })
 })
