@@ -1,11 +1,12 @@
 import { mkdir, writeFile } from 'node:fs/promises'
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import {
   copyService,
+  FUNCTIONS,
   type FunctionName,
   type Package,
   packageService,
@@ -13,8 +14,6 @@ import {
   type Service,
   textOf,
 } from './serverless.ts'
-
-const FUNCTIONS: FunctionName[] = ['scheduler', 'worker', 'finalizer']
 
 const PATIENCE_MS = 180_000 // for the framework, on a busy machine
 let service: Service
@@ -61,6 +60,7 @@ function environmentOf(name: FunctionName): Record<string, string> {
   return {
     ...Object.fromEntries(texts),
     WORK_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/123456789012/event-indexer-prod-work',
+    URGENT_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/123456789012/event-indexer-prod-urgent',
     AWS_REGION: 'eu-central-1',
     AWS_ENDPOINT_URL: 'http://127.0.0.1:1', // what would go to AWS goes nowhere
     AWS_ACCESS_KEY_ID: 'none',
@@ -114,6 +114,7 @@ describe.each(FUNCTIONS)('the bundle of the %s', (name) => {
       'S3_BUCKET_NAME is not',
       'AWS_REGION is missing',
       'WORK_QUEUE_URL is missing',
+      'URGENT_QUEUE_URL is missing',
       'COLLECTION_PREFIX is not',
       'INDEX_FACES_TPS is not',
       'MAX_RECEIVE_COUNT is not',
@@ -127,32 +128,34 @@ describe.each(FUNCTIONS)('the bundle of the %s', (name) => {
 interface Asked {
   url: string
   ssm: unknown[]
-  rpc: { path: string | undefined; key: string | undefined }[]
+  rpc: { path: string | undefined; apikey: unknown; authorization: string | undefined }[]
 }
 
-/** Answers for SSM, as its protocol has it, and for the database functions. */
-async function startServices(parameters: Record<string, string>): Promise<Asked> {
+/** How SSM answers a read: with a value, with an error of that name, or by cutting the connection. */
+type Parameter = { value: string } | { error: string; status: number } | 'reset'
+
+/** Answers for SSM, as its protocol has it, in turn, the last one for ever; and for the database functions. */
+async function startServices(
+  parameters: Parameter[],
+  refusedKeys: ReadonlySet<string> = new Set(),
+): Promise<Asked> {
   const asked: Asked = { url: '', ssm: [], rpc: [] }
-  const answer = async (request: IncomingMessage): Promise<unknown> => {
+  const server = createServer(async (request, response) => {
+    const answer = (status: number, body: unknown) => {
+      response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' }).end(JSON.stringify(body))
+    }
     const body: unknown = JSON.parse(await text(request))
-    if (request.headers['x-amz-target'] !== 'AmazonSSM.GetParameters') {
-      asked.rpc.push({ path: request.url, key: request.headers.authorization })
-      return 1
+    if (request.headers['x-amz-target'] === 'AmazonSSM.GetParameter') {
+      const parameter = parameters[Math.min(asked.ssm.length, parameters.length - 1)]
+      asked.ssm.push(body)
+      if (parameter === undefined || parameter === 'reset') return request.socket.destroy()
+      if ('error' in parameter) return answer(parameter.status, { __type: parameter.error, message: 'no' })
+      return answer(200, { Parameter: { Value: parameter.value, Type: 'SecureString' } })
     }
-    asked.ssm.push(body)
-    const { Names } = body as { Names: string[] }
-    return {
-      Parameters: Names.flatMap((Name) => {
-        const Value = parameters[Name]
-        return Value ? [{ Name, Value, Type: 'SecureString' }] : []
-      }),
-      InvalidParameters: Names.filter((name) => !(name in parameters)),
-    }
-  }
-  const server = createServer((request, response) => {
-    void answer(request).then((body) => {
-      response.setHeader('content-type', 'application/json').end(JSON.stringify(body))
-    })
+    const { apikey, authorization } = request.headers
+    asked.rpc.push({ path: request.url, apikey, authorization })
+    if (refusedKeys.has(String(apikey))) return answer(401, { message: 'Invalid API key' })
+    answer(200, 1)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {
@@ -163,56 +166,120 @@ async function startServices(parameters: Record<string, string>): Promise<Asked>
   return asked
 }
 
-describe('the service role key', () => {
-  const PARAMETER = '/event-indexer/prod/supabase-service-role-key'
-  const invokeTwice = `
-    const { handler } = await load()
-    const event = { Records: [{ messageId: 'm', body: 'no message of ours', attributes: {} }] }
-    const context = { getRemainingTimeInMillis: () => 10_000 }
-    for (let i = 0; i < 2; i++) await handler(event, context)
-    process.exit()`
+const PARAMETER = '/event-indexer/prod/supabase-service-role-key'
 
+/** Invokes a function in one container, so many times, with a message that is none of ours; prints how each ended. */
+const invoke = (name: FunctionName, services: Asked, times: number, environment = {}) =>
+  runWith(
+    name,
+    {
+      ...environmentOf(name),
+      SUPABASE_URL: services.url,
+      AWS_ENDPOINT_URL_SSM: services.url,
+      ...environment,
+    },
+    `
+    const { handler } = await load()
+    const event = ${name === 'scheduler' ? '{}' : "{ Records: [{ messageId: 'm', body: 'no message of ours', attributes: {}, eventSourceARN: 'arn:aws:sqs:eu-central-1:123456789012:x-work', receiptHandle: 'r' }] }"}
+    const context = { getRemainingTimeInMillis: () => 60_000 }
+    for (let i = 0; i < ${times}; i++)
+      await handler(event, context).then(
+        (answer) => console.log('ANSWER', JSON.stringify(answer ?? null)),
+        (error) => console.log('ERROR', error.name, error.message),
+      )
+    process.exit()`,
+  )
+
+const endsOf = (output: string) => output.split('\n').filter((line) => /^(ANSWER|ERROR)/.test(line))
+
+describe('the key of the database', () => {
   it('is read from SSM Parameter Store once per container and is what the database is called with', async () => {
-    const services = await startServices({ [PARAMETER]: 'the-key' })
-    const { output, code } = await runWith(
-      'finalizer',
-      { ...environmentOf('finalizer'), SUPABASE_URL: services.url, AWS_ENDPOINT_URL_SSM: services.url },
-      invokeTwice,
-    )
-    expect(code, output).toBe(0)
-    expect(services.ssm).toEqual([{ Names: [PARAMETER], WithDecryption: true }])
+    const services = await startServices([{ value: 'the-key' }])
+    const { output } = await invoke('finalizer', services, 2)
+    expect(endsOf(output)).toEqual(['ANSWER null', 'ANSWER null'])
+    expect(services.ssm).toEqual([{ Name: PARAMETER, WithDecryption: true }])
     expect(services.rpc).toEqual(
-      Array(2).fill({ path: '/rest/v1/rpc/indexing_keep_dead_letters', key: 'Bearer the-key' }),
+      ['schema_version', 'keep_dead_letters', 'keep_dead_letters'].map((name) => ({
+        path: `/rest/v1/rpc/indexing_${name}`,
+        apikey: 'the-key',
+        authorization: 'Bearer the-key',
+      })),
     )
     expect(output).not.toContain('the-key')
   })
 
+  it('of the new kind, which is no JWT, is sent as apikey alone', async () => {
+    const services = await startServices([{ value: 'sb_secret_of-the-project' }])
+    await invoke('finalizer', services, 1)
+    expect(services.rpc[0]).toMatchObject({ apikey: 'sb_secret_of-the-project', authorization: undefined })
+  })
+
+  it('that was exchanged is read again, without a deployment', async () => {
+    const services = await startServices([{ value: 'old' }, { value: 'new' }], new Set(['old']))
+    const { output } = await invoke('finalizer', services, 2)
+    expect(endsOf(output)).toEqual(['ANSWER null', 'ANSWER null'])
+    expect(services.ssm).toHaveLength(2)
+    expect(services.rpc.map(({ apikey }) => apikey)).toEqual(['old', 'new', 'new', 'new'])
+  })
+
   it('that is not there fails the invocation with the name of its parameter', async () => {
-    const services = await startServices({})
-    const { output, code } = await runWith(
-      'finalizer',
-      { ...environmentOf('finalizer'), SUPABASE_URL: services.url, AWS_ENDPOINT_URL_SSM: services.url },
-      invokeTwice,
-    )
-    expect(code).not.toBe(0)
+    const services = await startServices([{ error: 'ParameterNotFound', status: 400 }])
+    const { output } = await invoke('finalizer', services, 1)
+    expect(endsOf(output)).toEqual([expect.stringMatching(/^ERROR SecretError .*ParameterNotFound/)])
     expect(output).toContain(PARAMETER)
     expect(services.rpc).toEqual([])
   })
 
   it('is not asked for where the environment has it', async () => {
-    const services = await startServices({})
-    const { output, code } = await runWith(
-      'finalizer',
-      {
-        ...environmentOf('finalizer'),
-        SUPABASE_URL: services.url,
-        AWS_ENDPOINT_URL_SSM: services.url,
-        SUPABASE_SERVICE_ROLE_KEY: 'of-the-environment',
-      },
-      invokeTwice,
-    )
-    expect(code, output).toBe(0)
+    const services = await startServices([{ value: 'of-ssm' }])
+    const { output } = await invoke('finalizer', services, 1, {
+      SUPABASE_SERVICE_ROLE_KEY: 'of-the-environment',
+    })
+    expect(endsOf(output)).toEqual(['ANSWER null'])
     expect(services.ssm).toEqual([])
-    expect(services.rpc[0]?.key).toBe('Bearer of-the-environment')
+    expect(services.rpc[0]?.apikey).toBe('of-the-environment')
+  })
+
+  it.each([
+    ['a line break', 'first\nsecond-half-of-the-key'],
+    ['nothing', '  '],
+  ])('with %s in it is refused, and is printed nowhere', async (_what, value) => {
+    const services = await startServices([{ value }])
+    const { output } = await invoke('finalizer', services, 1)
+    expect(output).toContain(PARAMETER)
+    expect(output).toMatch(/ERROR SecretError/)
+    expect(output).not.toContain('second-half-of-the-key')
+    expect(services.rpc).toEqual([])
+  })
+})
+
+const FAILURES: [string, Parameter[], RegExp][] = [
+  ['is denied', [{ error: 'AccessDeniedException', status: 400 }], /AccessDeniedException/],
+  ['is throttled', Array(2).fill({ error: 'ThrottlingException', status: 400 }), /ThrottlingException/],
+  ['fails', Array(2).fill({ error: 'InternalServerError', status: 500 }), /InternalServerError/],
+  ['is cut off', ['reset', 'reset'], /ECONNRESET|socket hang up/],
+]
+
+describe.each(FAILURES)('a first read of the key that %s', (_how, failures, cause) => {
+  const services = () => startServices([...failures, { value: 'the-key' }])
+
+  it('fails one run of the scheduler, with the cause in the log; the next run of the container reads it', async () => {
+    const { output } = await invoke('scheduler', await services(), 2)
+    const [first, second] = endsOf(output)
+    expect(first).toMatch(/^ERROR SecretError/)
+    expect(output).toMatch(cause)
+    expect(output).toContain(PARAMETER)
+    expect(second).not.toContain('SecretError')
+  })
+
+  it('returns the messages of one batch of the worker, with a critical log line and a metric', async () => {
+    const { output } = await invoke('worker', await services(), 2, {
+      POWERTOOLS_METRICS_NAMESPACE: 'EventIndexer',
+    })
+    expect(endsOf(output)[0]).toBe('ANSWER {"batchItemFailures":[{"itemIdentifier":"m"}]}')
+    expect(output).toMatch(/"level":"CRITICAL"/)
+    expect(output).toMatch(cause)
+    expect(output).toMatch(/"InvocationsFailed":1\b/)
+    expect(output.match(/"InvocationsFailed":/g)).toHaveLength(1)
   })
 })

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { unzipSync } from 'fflate'
 
 const project = fileURLToPath(new URL('../../', import.meta.url))
-const FUNCTIONS = ['scheduler', 'worker', 'finalizer'] as const
+export const FUNCTIONS = ['scheduler', 'worker', 'finalizer', 'photos'] as const
 export type FunctionName = (typeof FUNCTIONS)[number]
 
 export interface Outcome {
@@ -101,12 +101,13 @@ export async function packageService(
     const zip = await readFile(join(directory, `${name}.zip`))
     return { size: zip.length, files: unzipSync(zip) }
   }
-  const [scheduler, worker, finalizer] = await Promise.all([
-    zipOf('scheduler'),
-    zipOf('worker'),
-    zipOf('finalizer'),
-  ])
-  return { resources: Resources, outputs: Outputs, zips: { scheduler, worker, finalizer }, directory }
+  const zips = await Promise.all(FUNCTIONS.map(async (name) => [name, await zipOf(name)] as const))
+  return {
+    resources: Resources,
+    outputs: Outputs,
+    zips: Object.fromEntries(zips) as Package['zips'],
+    directory,
+  }
 }
 
 const PSEUDO: Record<string, string> = {

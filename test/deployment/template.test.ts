@@ -29,6 +29,8 @@ beforeAll(async () => {
 }, PATIENCE_MS)
 afterAll(() => service.remove())
 
+const functions = ['Scheduler', 'Worker', 'Finalizer', 'Photos']
+
 /** The properties of a resource of the template. */
 const propertiesOf = (logicalId: string): Record<string, unknown> => {
   const resource = packaged.resources[logicalId]
@@ -42,7 +44,7 @@ const ofType = (type: string): [string, Resource][] =>
 describe('no secret', () => {
   it('of the environment is in any file of the package, zipped or not', async () => {
     const files = await readdir(packaged.directory)
-    expect(files).toHaveLength(6) // two templates, the state, three zips
+    expect(files).toHaveLength(7) // two templates, the state, four zips
     const contents = await Promise.all(files.map((file) => readFile(join(packaged.directory, file))))
     const zipped = Object.values(packaged.zips).flatMap(({ files }) => Object.values(files))
     for (const content of [...contents, ...zipped]) expect(Buffer.from(content).includes(SECRET)).toBe(false)
@@ -50,8 +52,6 @@ describe('no secret', () => {
 })
 
 describe('each function', () => {
-  const functions = ['Scheduler', 'Worker', 'Finalizer']
-
   it.each(functions)('runs on Node 24 and ARM, in its own role: %s', (name) => {
     expect(propertiesOf(`${name}LambdaFunction`)).toMatchObject({
       Runtime: 'nodejs24.x',
