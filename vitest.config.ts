@@ -3,10 +3,10 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** Files that take the longest, much of it waiting: begun first, so that the others run meanwhile. */
 const LONGEST = [
-  'test/event.test.ts',
-  'test/changes.test.ts',
-  'test/races.test.ts',
-  'test/rekognition-engine.test.ts',
+  'test/system/event.test.ts',
+  'test/system/changes.test.ts',
+  'test/worker/races.test.ts',
+  'test/emulators/rekognition-engine.test.ts',
 ]
 
 class LongestFirst extends BaseSequencer {

@@ -62,7 +62,7 @@ export class Collection {
    * id is not stored again but returned as it is (API Reference, IndexFaces).
    */
   add(origin: Origin, faces: DetectedFace[]): StoredFace[] {
-    const imageHash = createHash('sha256').update(origin.image).digest('hex')
+    const imageHash = hashOf(origin.image)
     return faces.map((face) => this.#addFace(imageHash, origin, face))
   }
 
@@ -143,6 +143,11 @@ export class Collections {
     return this.#collections.values()
   }
 }
+
+const hashOf = (image: Uint8Array) => createHash('sha256').update(image).digest('hex')
+
+/** The ImageId that faces of an image get here: the same for the same bytes. */
+export const imageIdOf = (image: Uint8Array): string => asUuid(hashOf(image))
 
 function asUuid(hex: string): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5')

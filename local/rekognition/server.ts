@@ -33,6 +33,8 @@ export interface IndexedFace {
   externalImageId: string | undefined
   /** The S3 key of the photo; undefined when it came as bytes. */
   imageKey: string | undefined
+  /** Of the photo's bytes; see imageIdOf. */
+  imageId: string
 }
 
 export interface RekognitionServer {
@@ -91,10 +93,11 @@ function indexedFaces(collections: Collections, id: string): IndexedFace[] | und
   const collection = collections.find(id)
   return (
     collection &&
-    [...collection.faces()].map(({ faceId, externalImageId, imageKey }) => ({
+    [...collection.faces()].map(({ faceId, externalImageId, imageKey, imageId }) => ({
       faceId,
       externalImageId,
       imageKey,
+      imageId,
     }))
   )
 }

@@ -17,14 +17,17 @@ export async function unrest(stage: Stage): Promise<string[]> {
   const { rows } = await stage.sql.query<{ what: string }>(`
     select 'job ' || state || ' of ' || event_id || '/' || user_id as what
     from indexing.face_jobs where ended_at is null
-    union all select 'second look at ' || event_id || '/' || user_id
-      from indexing.face_jobs where second_look_at is not null
+    union all select 'another look at ' || event_id || '/' || user_id
+      from indexing.face_jobs where look_again_at is not null and state <> 'failed'
     union all select 'change of ' || coalesce(event_id::text, '') || '/' || coalesce(user_id::text, '') from indexing.changes
     union all select 'run in progress of ' || event_id from indexing.event_runs where state = 'in_progress'
     union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs
-      where collection in ('closing', 'closing_again') or (collection = 'missing' and state = 'in_progress')
+      where collection = 'closing' or (collection = 'missing' and state = 'in_progress')
+    union all select 'reconcile of ' || event_id from indexing.event_runs
+      where collection = 'ready' and (reconciled_at is null or reconciled_at < changed_at + interval '1 minute'
+        or reconcile_due < reconciled_at + interval '90 seconds')
     union all select 'unclaimed event ' || event_id from public.events
-      where is_active and indexing_status = 'pending' and starts_at <= simulation.clock_timestamp()`)
+      where is_active and indexing_status = 'pending' and cleanup_status = 'pending' and starts_at <= simulation.clock_timestamp()`)
   const queues = await Promise.all(
     Object.entries(stage.queueUrls).map(async ([name, QueueUrl]) => {
       const { Attributes } = await stage.sqs.send(
@@ -43,11 +46,12 @@ export async function unrest(stage: Stage): Promise<string[]> {
 interface Standing {
   event: string
   open: boolean
+  closed: boolean
   status: string
   run: string | null
   reason: string | null
   failed: number
-  changed: boolean
+  failing: number
 }
 
 /** Compares, at rest, what is in the collections with what the app wants, and what the app is told with what is so. */
@@ -57,11 +61,12 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
     select e.event_id as event,
       -- One that waits to be claimed anew is open when it is.
       e.is_active and e.cleanup_status = 'pending' and e.indexing_status <> 'pending' as open,
+      e.cleanup_status <> 'pending' as closed,
       e.indexing_status as status, r.state as run, r.reason,
       -- The status says how the claim ended; what the app changed since then does not turn it back.
       (select count(*)::int from indexing.face_jobs j
        where j.event_id = e.event_id and j.state = 'failed' and j.ended_at <= r.settled_at) as failed,
-      exists (select from indexing.face_jobs j where j.event_id = e.event_id and j.queued_at > r.settled_at) as changed
+      (select count(*)::int from indexing.face_jobs j where j.event_id = e.event_id and j.state = 'failed') as failing
     from public.events e left join indexing.event_runs r using (event_id)`)
   const { rows: wishes } = await stage.sql.query<{
     event: string
@@ -75,7 +80,7 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
     where c.allow_recognition and p.photo_path is not null`)
 
   for (const standing of standings) {
-    const { event, open, run } = standing
+    const { event, open, closed, run } = standing
     const faces = stage.rekognition.collection(COLLECTION_PREFIX + event)
     if (!run) {
       if (faces)
@@ -88,7 +93,9 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
         .map((wish) => [wish.user, wish] as const),
     )
     const seen = new Set<string>()
-    for (const { externalImageId: user = '', imageKey = '' } of faces ?? []) {
+    if (closed && faces)
+      found.push(broken('a closed event has no collection', { event }, `one with ${faces.length} faces`))
+    for (const { externalImageId: user = '', imageKey = '', imageId } of faces ?? []) {
       const about = { event, user }
       const wish = wanted.get(user)
       if (seen.has(user)) found.push(broken('one face each', about, 'another face'))
@@ -96,7 +103,7 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
       // A failed job may not have come so far as to erase; what it left is erased after its replay.
       if (!replayed && (await jobFailed(stage, about))) continue
       if (!wish) found.push(broken('no face of anyone who does not consent', about, `a face of ${imageKey}`))
-      else if (contentOf(world, imageKey) !== contentOf(world, wish.photo))
+      else if (imageId !== stage.imageIds.get(wish.photo))
         found.push(broken('the face is of the current photo', about, `one of ${imageKey}, not ${wish.photo}`))
     }
     if (open)
@@ -129,8 +136,6 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
 
 const broken = (promise: string, about: About, what: string): Violation => ({ promise, about, found: what })
 
-const contentOf = (world: World, key: string) => world.photos.get(key)?.content
-
 async function jobFailed(stage: Stage, { event, user }: About): Promise<boolean> {
   const { rowCount } = await stage.sql.query(
     `select from indexing.face_jobs where (event_id, user_id) = ($1, $2) and state = 'failed'`,
@@ -140,12 +145,11 @@ async function jobFailed(stage: Stage, { event, user }: About): Promise<boolean>
 }
 
 /** Why the app is told something that is not so, if it is. */
-function untruth({ open, status, run, reason, failed, changed }: Standing): string | undefined {
+function untruth({ status, run, reason, failed, failing }: Standing): string | undefined {
   if (status === 'pending') return undefined // it waits to be claimed anew; see unrest
   if (status === 'in_progress') return 'neither completed nor failed'
   if (status !== run) return 'the app is told something else than the ledger says'
   if (failed > 0 && status === 'completed') return 'completed, with failed jobs'
-  if (failed === 0 && status === 'failed' && reason === null && !changed) return 'failed, without failed jobs'
-  if (open && reason === 'event_inactive') return 'stopped, but it is active'
+  if (failing === 0 && status === 'failed' && reason === null) return 'failed, without failed jobs'
   return undefined
 }

@@ -5,6 +5,8 @@ import {
   type SendMessageBatchCommandOutput,
 } from '@aws-sdk/client-sqs'
 import { isError } from '../../src/core/collection.ts'
+import { type PhotoStore, PhotoStoreError } from '../../src/core/photo-store.ts'
+import type { SchedulerParts } from '../../src/scheduler/scheduler.ts'
 import { classify, type FailureKind } from '../../src/worker/failure.ts'
 import type { WorkerParts } from '../../src/worker/worker.ts'
 import type { Clock } from './clock.ts'
@@ -13,28 +15,33 @@ import type { DatabaseLine, Fetch } from './line.ts'
 import type { Stage } from './stage.ts'
 import type { Plan, Service, Trouble } from './trouble.ts'
 
+/** What the functions are given. */
+export type FunctionParts = WorkerParts & SchedulerParts
+
 /** What invocations share. */
 export interface Surroundings {
   clock: Clock
   stage: Stage
   trouble: Trouble
   history: History
-  settings: WorkerParts['settings']
-  /** Told of each IndexFaces call before it is sent, and when the worker asked (`begin`) what to do. */
+  settings: FunctionParts['settings']
+  /** Told of each IndexFaces call before it is sent, and when the worker last read the desired state. */
   onIndexFaces: (call: { event: string; user: string; photo: string; begunAt: number; by: string }) => void
   /** Told of each that landed and was not refused. */
   onIndexed: (call: {
     event: string
     user: string
     photo: string
+    /** Of what the photo shows. */
+    imageId: string | undefined
     version: number
     /** `held`: the collection held the face, indexed from this photo, before it. */
     found: 'face' | 'held' | 'photo unusable'
   }) => Promise<void>
   /** Told of each database function whose transaction has been made, with its answer. */
   onDatabase: (name: string, args: Record<string, unknown>, answer: unknown) => void
-  /** Told of each burial: how many of its letters were not older than their jobs, and how many jobs it changed. */
-  onBury: (current: number, changed: number) => void
+  /** Told of dead letters: how many were not older than their jobs, and how many jobs they changed. */
+  onDeadLetters: (current: number, changed: number) => void
   /** Told of each message's visibility that a worker sets. */
   onVisibility: (receiptHandle: string, seconds: number) => void
   /** Told of each message that SQS took. */
@@ -42,7 +49,7 @@ export interface Surroundings {
   onDeath: () => void
 }
 
-const PATIENCE_MS: Record<Service, number> = { database: 10_000, rekognition: 10_000, sqs: 5_000 }
+const PATIENCE_MS: Record<Service, number> = { database: 10_000, rekognition: 10_000, s3: 10_000, sqs: 5_000 }
 
 const PHOTO_FAILURES: ReadonlySet<FailureKind> = new Set(['photo_unreadable', 'photo_unusable'])
 
@@ -81,13 +88,14 @@ export class Invocation {
     return this.#dead
   }
 
-  parts(): WorkerParts {
+  parts(): FunctionParts {
     const { stage, settings } = this.#around
     return {
       settings,
       database: this.#line.database,
       rekognition: Object.assign(Object.create(stage.rekognitionClient), { send: this.#sendToRekognition }),
       sqs: Object.assign(Object.create(stage.sqs), { send: this.#sendToSqs }),
+      photos: this.#photos(),
     }
   }
 
@@ -95,7 +103,7 @@ export class Invocation {
    * Runs the function, until its end or the host's timeout.
    * @throws {Died} and whatever the function throws
    */
-  async run<T>(act: (parts: WorkerParts) => Promise<T>): Promise<T> {
+  async run<T>(act: (parts: FunctionParts) => Promise<T>): Promise<T> {
     const death = new Promise<never>((_, reject) => {
       this.#die = reject
     })
@@ -155,9 +163,23 @@ export class Invocation {
     return answer
   }
 
+  #photos(): PhotoStore {
+    const { photos } = this.#around.stage
+    const over = <T>(name: string, perform: () => Promise<T>) =>
+      this.#call('s3', name, async ({ error }) => {
+        if (error) throw new PhotoStoreError(503, 'S3 answered 503')
+        return perform()
+      })
+    return {
+      bucket: photos.bucket,
+      look: (key) => over(`look ${key}`, () => photos.look(key)),
+      readStart: (key, bytes) => over(`read ${key}`, () => photos.readStart(key, bytes)),
+    }
+  }
+
   /** Stands for `fetch`: the request of a database function. */
   readonly fetch: Fetch = (url, init) => {
-    const { stage, onDatabase, onBury, clock } = this.#around
+    const { stage, onDatabase, onDeadLetters, clock } = this.#around
     const name = url.replace(/^.*\/indexing_/, '')
     const args = JSON.parse(String(init?.body)) as Record<string, unknown>
     let askedAt = 0
@@ -165,7 +187,7 @@ export class Invocation {
       const unavailable = () => new Response('{"message": "upstream is away"}', { status: 503 })
       if (error?.strikes === 'before') return unavailable()
       askedAt = clock.now()
-      const current = name === 'bury' ? await stage.currentOf(args.letters) : 0
+      const current = name === 'fail_dead_letters' ? await stage.currentOf(args.letters) : 0
       const response = await fetch(`${stage.gateway.url}/rest/v1/rpc/indexing_${name}`, {
         ...init,
         signal: null,
@@ -175,9 +197,9 @@ export class Invocation {
         const answer: unknown = body === '' ? null : JSON.parse(body)
         this.#note(name, args, answer)
         onDatabase(name, args, answer)
-        if (name === 'bury') {
+        if (name === 'fail_dead_letters') {
           const { failed, requeued } = answer as { failed: number; requeued: number }
-          onBury(current, failed + requeued)
+          onDeadLetters(current, failed + requeued)
         }
       }
       if (error) return unavailable()
@@ -185,7 +207,7 @@ export class Invocation {
       return new Response(status === 204 ? null : body, { status, headers })
     })
     return answered.then((response) => {
-      if (name === 'begin') this.#begunAt = askedAt
+      if (name === 'lease' || name === 'refresh') this.#begunAt = askedAt
       return response
     })
   }
@@ -200,13 +222,13 @@ export class Invocation {
       )
     }
     const list = (value: unknown) => (Array.isArray(value) ? value : []) as Record<string, unknown>[]
-    if (name === 'begin')
+    if (name === 'lease')
       for (const { event_id, user_id, version } of list((answer as { jobs?: unknown }).jobs))
         this.#versions.set(`${event_id}/${user_id}`, Number(version))
-    if (name === 'begin' || name === 'next_page')
+    if (name === 'lease' || name === 'take_send_batch')
       for (const job of list((answer as { jobs?: unknown }).jobs)) say(job)
-    if (name === 'finish') for (const item of [...list(args.results), ...list(answer)]) say(item)
-    if (name === 'bury') for (const letter of list(args.letters)) say({ ...letter, answer })
+    if (name === 'complete') for (const item of [...list(args.results), ...list(answer)]) say(item)
+    if (name === 'fail_dead_letters') for (const letter of list(args.letters)) say({ ...letter, answer })
     if (name === 'collections_done') for (const item of list(args.results)) say({ ...item, answer })
     if (name === 'claim') for (const id of (answer as { events: string[] }).events) say({ event_id: id })
   }
@@ -229,12 +251,14 @@ export class Invocation {
     const key = [operation, event, user ?? input.FaceIds?.join() ?? ''].join(' ')
     return this.#call('rekognition', key, async ({ error }) => {
       if (error) stage.failNext(operation, input, error)
+      const seen = stage.imageIds.get(photo)
       const held = stage.rekognition
         .collection(input.CollectionId)
-        ?.some(({ externalImageId, imageKey }) => externalImageId === user && imageKey === photo)
+        ?.some(({ externalImageId, imageId }) => externalImageId === user && imageId === seen)
       const tell = async (found: 'face' | 'held' | 'photo unusable') => {
         const version = this.#versions.get(`${event}/${user}`) ?? 0
-        if (operation === 'IndexFaces' && user) await onIndexed({ event, user, photo, version, found })
+        if (operation === 'IndexFaces' && user)
+          await onIndexed({ event, user, photo, imageId: seen, version, found })
       }
       try {
         const answer = await stage.rekognitionClient.send(command)

@@ -22,7 +22,7 @@ export class DatabaseLines {
     const free = this.#free.pop()
     if (free) return Object.assign(free, { fetch })
     const host = `line-${lines.size}.simulation`
-    const line = { database: connectDatabase(`http://${host}`, this.#key), fetch }
+    const line = { database: connectDatabase(`http://${host}`, async () => this.#key), fetch }
     lines.set(host, line)
     return line
   }

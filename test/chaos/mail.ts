@@ -26,6 +26,7 @@ export class Mail {
   readonly #random: Random
   readonly #unruly: boolean
   readonly #visibleAt = new Map<string, number>() // by receipt handle
+  readonly #origins = new WeakMap<Message, 'work' | 'urgent'>()
   #ready: Message[] = []
   #running = 0
   #batches = 0
@@ -44,6 +45,10 @@ export class Mail {
 
   get #isUnruly(): boolean {
     return this.#unruly && !this.#around.trouble.over
+  }
+
+  #originOf(message: Message): 'work' | 'urgent' {
+    return this.#origins.get(message) ?? 'work'
   }
 
   get idle(): boolean {
@@ -66,10 +71,12 @@ export class Mail {
   }
 
   async #poll(): Promise<void> {
-    for (const message of await this.#receive(this.#around.stage.queueUrls.work)) {
-      this.#held++
-      this.#deliver(message)
-    }
+    for (const queue of ['urgent', 'work'] as const)
+      for (const message of await this.#receive(this.#around.stage.queueUrls[queue])) {
+        this.#origins.set(message, queue)
+        this.#held++
+        this.#deliver(message)
+      }
     const letters = await this.#receive(this.#around.stage.queueUrls.deadLetters)
     for (let start = 0; start < letters.length; start += 10) {
       const batch = letters.slice(start, start + 10)
@@ -140,14 +147,21 @@ export class Mail {
     const invocation = new Invocation(`worker ${number}`, this.#around, WORKER_SECONDS)
     this.#running++
     const outcomes = await invocation
-      .run((parts) => work(messages.map(asRecord), parts, invocation.remaining))
+      .run((parts) =>
+        work(
+          messages.map((message) => asRecord(message, this.#originOf(message))),
+          parts,
+          invocation.remaining,
+        ),
+      )
       .catch(() => [])
     this.#running--
     this.#dispatchSoon()
     for (const [index, message] of messages.entries()) {
       const forgotten = this.#isUnruly && this.#random.of('delete', number, index).chance(0.02)
-      if (outcomes[index]?.status === 'fulfilled' && !forgotten) this.#delete('work', message)
-      else this.#comeAgain('work', message)
+      if (outcomes[index]?.status === 'fulfilled' && !forgotten)
+        this.#delete(this.#originOf(message), message)
+      else this.#comeAgain(this.#originOf(message), message)
     }
   }
 
@@ -157,7 +171,12 @@ export class Mail {
       this.#visibleAt.set(ReceiptHandle, clock.now() + DEAD_LETTER_VISIBILITY_MS)
     const invocation = new Invocation(`finalizer ${++this.#batches}`, this.#around, FINALIZER_SECONDS)
     const done = await invocation
-      .run((parts) => finalize(messages.map(asRecord), parts))
+      .run((parts) =>
+        finalize(
+          messages.map((message) => asRecord(message, 'dead-letters')),
+          parts,
+        ),
+      )
       .then(
         () => true,
         () => false,
@@ -168,14 +187,14 @@ export class Mail {
     }
   }
 
-  async #delete(queue: 'work' | 'deadLetters', { ReceiptHandle }: Message): Promise<void> {
+  async #delete(queue: 'work' | 'urgent' | 'deadLetters', { ReceiptHandle }: Message): Promise<void> {
     const { clock, stage } = this.#around
     const QueueUrl = stage.queueUrls[queue]
     await clock.during(() => stage.sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle })))
     this.#held--
   }
 
-  async #comeAgain(queue: 'work' | 'deadLetters', message: Message): Promise<void> {
+  async #comeAgain(queue: 'work' | 'urgent' | 'deadLetters', message: Message): Promise<void> {
     const { clock, stage } = this.#around
     await clock.sleep((this.#visibleAt.get(message.ReceiptHandle ?? '') ?? 0) - clock.now())
     await clock.during(
@@ -195,7 +214,7 @@ export class Mail {
   }
 }
 
-function asRecord(message: Message): SQSRecord {
+function asRecord(message: Message, queue: string): SQSRecord {
   return {
     messageId: message.MessageId ?? '',
     receiptHandle: message.ReceiptHandle ?? '',
@@ -204,7 +223,7 @@ function asRecord(message: Message): SQSRecord {
     messageAttributes: {},
     md5OfBody: message.MD5OfBody ?? '',
     eventSource: 'aws:sqs',
-    eventSourceARN: 'arn:aws:sqs:us-east-1:000000000000:work',
+    eventSourceARN: `arn:aws:sqs:us-east-1:000000000000:${queue}`,
     awsRegion: 'us-east-1',
   }
 }

@@ -179,14 +179,16 @@ class Simulation {
       trouble: this.#trouble,
       settings: {
         collectionPrefix: 'memento_event_',
-        photoBucket: 'photos',
         workQueueUrl: stage.queueUrls.work,
+        urgentQueueUrl: stage.queueUrls.urgent,
+        maxFailedShare: 0,
+        severalFaces: 'skip',
         indexFacesTps: conditions.indexFacesTps,
         maxReceives: conditions.maxReceives,
       },
       onIndexFaces: this.#seeIndexFaces,
       onDatabase: this.#seeDatabase,
-      onBury: (current, changed) => {
+      onDeadLetters: (current, changed) => {
         if (changed <= current) return
         const promise = 'a dead letter older than its job changes nothing'
         this.#found.push({ promise, about: {}, found: `${changed} jobs changed for ${current} letters` })
@@ -361,7 +363,7 @@ class Simulation {
       const request = { headers: { 'x-nudge-secret': SECRET } } as unknown as LambdaFunctionURLEvent
       this.#invoke(`nudge ${this.#nudges}`, (invocation) =>
         invocation.run((parts) =>
-          answerNudge(request, SECRET, parts, DEFAULT_WINDOW_MINUTES, invocation.remaining),
+          answerNudge(request, SECRET, async () => parts, DEFAULT_WINDOW_MINUTES, invocation.remaining),
         ),
       )
     }
@@ -435,16 +437,16 @@ class Simulation {
     })
   }
 
-  #seeIndexed: Surroundings['onIndexed'] = async ({ event, user, photo, version, found }) => {
+  #seeIndexed: Surroundings['onIndexed'] = async ({ event, user, photo, imageId, version, found }) => {
     if (found === 'photo unusable') {
       this.#calls.unusable++
       return
     }
     // Of a face that the app put there by itself, only IndexFaces tells that it is of this photo.
-    const ours = this.#isAgain(`IndexFaces ${event}/${user} ${photo}`)
+    const ours = this.#isAgain(`IndexFaces ${event}/${user} ${imageId}`)
     const held = found === 'held' && ours
     this.#calls[held ? 'idle' : 'needed']++
-    const again = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${version}`)
+    const again = this.#isAgain(`IndexFaces ${event}/${user} ${imageId} ${version}`)
     if (this.#isStrict && (held || again))
       this.#found.push({
         promise: 'one IndexFaces call per attendee and photo',
@@ -474,11 +476,11 @@ class Simulation {
   }
 
   #seeDatabase: Surroundings['onDatabase'] = (name, args, answer) => {
-    if (name === 'begin')
+    if (name === 'lease')
       for (const job of (answer as { jobs: (Attendee & { action: string })[] }).jobs)
-        if (job.action !== 'none') this.#world.busy.add(attendeeKey(job))
-    if (name === 'bury') this.#deadLetters += (args.letters as unknown[]).length
-    if (name === 'finish')
+        if (job.action === 'act') this.#world.busy.add(attendeeKey(job))
+    if (name === 'fail_dead_letters') this.#deadLetters += (args.letters as unknown[]).length
+    if (name === 'complete')
       for (const result of args.results as Attendee[]) this.#world.busy.delete(attendeeKey(result))
     if (name !== 'claim') return
     for (const event of (answer as { events: string[] }).events) {
@@ -490,7 +492,7 @@ class Simulation {
     }
   }
 
-  /** Whoever ends the last job settles the event, in the same transaction; the sweep is for what the app held back. */
+  /** Whoever ends the last job settles the event, in the same transaction; the rescue is for what the app held back. */
   #checkSettling(unsettled: string[]): void {
     for (const event of [...this.#world.touched, ...this.#world.heldEvents()]) this.#excused.add(event)
     this.#world.touched.clear()

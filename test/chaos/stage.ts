@@ -3,15 +3,17 @@ import {
   ListCollectionsCommand,
   RekognitionClient,
 } from '@aws-sdk/client-rekognition'
-import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { startFauxqs } from 'fauxqs'
 import pg from 'pg'
 import { startGateway } from '../../local/gateway/server.ts'
 import { Parts } from '../../local/parts.ts'
 import { startPostgres } from '../../local/postgres.ts'
+import { imageIdOf } from '../../local/rekognition/collections.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import { connectPhotoStore } from '../../src/core/photo-store.ts'
 import { DatabaseLines } from './line.ts'
 import type { Plan } from './trouble.ts'
 
@@ -43,10 +45,12 @@ export async function openStage() {
     aws.createQueue(name, { attributes: { VisibilityTimeout: HELD_SECONDS, ...attributes } }).queueUrl
   const deadLetterUrl = queue('dead-letters', {})
   const workUrl = queue('work', {})
+  const urgentUrl = queue('urgent', {})
   const rekognition = await parts.start(
     'Rekognition',
     startRekognition({ engine: syntheticEngine(), s3Endpoint: endpoint, region: REGION }),
   )
+  const imageIds = new Map<string, string>()
   const failures = new Map<string, NonNullable<Plan['error']>[]>()
   rekognition.setFaults(({ operation, input }) => {
     const error = failures.get(keyOf(operation, input))?.shift()
@@ -68,7 +72,8 @@ export async function openStage() {
     rekognition,
     rekognitionClient,
     sqs,
-    queueUrls: { work: workUrl, deadLetters: deadLetterUrl },
+    photos: connectPhotoStore(BUCKET, REGION, rekognitionClient, endpoint),
+    queueUrls: { work: workUrl, urgent: urgentUrl, deadLetters: deadLetterUrl },
 
     lines: new DatabaseLines(gateway.serviceRoleKey),
 
@@ -77,11 +82,13 @@ export async function openStage() {
       await sql.query(EMPTY)
       aws.reset()
       failures.clear()
+      imageIds.clear()
       const RedrivePolicy = JSON.stringify({
         deadLetterTargetArn: `arn:aws:sqs:${REGION}:000000000000:dead-letters`,
         maxReceiveCount: maxReceives,
       })
-      await sqs.send(new SetQueueAttributesCommand({ QueueUrl: workUrl, Attributes: { RedrivePolicy } }))
+      for (const QueueUrl of [workUrl, urgentUrl])
+        await sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes: { RedrivePolicy } }))
       const { CollectionIds = [] } = await rekognitionClient.send(new ListCollectionsCommand({}))
       for (const CollectionId of CollectionIds)
         await rekognitionClient.send(new DeleteCollectionCommand({ CollectionId }))
@@ -111,7 +118,16 @@ export async function openStage() {
 
     upload: async (key: string, content: string): Promise<void> => {
       await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
+      imageIds.set(key, imageIdOf(Buffer.from(content)))
     },
+
+    deleteObject: async (key: string): Promise<void> => {
+      await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key }))
+      imageIds.delete(key)
+    },
+
+    /** What faces of the object under a key have as their image id. */
+    imageIds,
 
     /** Has Rekognition fail the next call like this one. */
     failNext(operation: string, input: object, error: NonNullable<Plan['error']>): void {
@@ -143,7 +159,7 @@ const PUT_AHEAD = {
     with nudges as (delete from net.http_request_queue returning id)
     select setval('simulation.ahead_ms', $1), (select count(*)::int from nudges) as nudges, array(
       select r.event_id from indexing.event_runs r join public.events e using (event_id)
-      where r.state = 'in_progress' and r.expanded_at is not null
+      where r.state = 'in_progress' and r.fanned_out_at is not null
         and not exists (select from indexing.face_jobs j where j.event_id = r.event_id and j.ended_at is null)
     ) as unsettled`,
 }
@@ -151,7 +167,9 @@ const PUT_AHEAD = {
 const EMPTY = `
   delete from auth.users;
   delete from public.events;
-  truncate indexing.face_jobs, indexing.event_runs, indexing.dead_letters, indexing.changes, net.http_request_queue;
+  truncate indexing.face_jobs, indexing.event_runs, indexing.dead_letters, indexing.changes, indexing.send_batches,
+    net.http_request_queue;
+  update indexing.settings set index_faces_tps = default, max_failed_share = default, orphans_due = default;
   update indexing.pace set next_slot = default, rate = default, rate_since = default;
   update indexing.nudging set running_until = default, again = default;
 `

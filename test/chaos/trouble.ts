@@ -1,7 +1,7 @@
 import type { ErrorName } from '../../local/rekognition/errors.ts'
 import type { Random } from './random.ts'
 
-export type Service = 'database' | 'rekognition' | 'sqs'
+export type Service = 'database' | 'rekognition' | 's3' | 'sqs'
 
 /** What becomes of one call. */
 export interface Plan {
@@ -48,6 +48,7 @@ type WeatherName = keyof typeof WEATHERS
 const SKIES: Record<Service, Partial<Record<WeatherName, number>>> = {
   database: { calm: 2, flaky: 6, stormy: 2, deadly: 3, away: 0.5 },
   rekognition: { calm: 1, flaky: 5, stormy: 3, deadly: 4, away: 0.3, throttled: 0.5, denied: 0.2 },
+  s3: { calm: 3, flaky: 4, stormy: 1, away: 0.3 },
   sqs: { calm: 4, flaky: 4, stormy: 1, away: 0.5 },
 }
 
@@ -81,7 +82,12 @@ export function changeable(random: Random, minutes: number): Forecast {
     }
     return fronts
   }
-  return { database: forecast('database'), rekognition: forecast('rekognition'), sqs: forecast('sqs') }
+  return {
+    database: forecast('database'),
+    rekognition: forecast('rekognition'),
+    s3: forecast('s3'),
+    sqs: forecast('sqs'),
+  }
 }
 
 /** One service out for so long, and nothing else. */

@@ -135,10 +135,19 @@ export class World {
   async uploadMissing(): Promise<void> {
     for (const [key, photo] of this.photos) {
       if (photo.content !== undefined || !key.startsWith('photos/')) continue
-      photo.content = `face ${key}`
-      photo.usable = true
-      await this.#stage.upload(key, photo.content)
+      await this.#upload(key, `face ${key}`, true)
+      await this.#stage.sql.query('select public.indexing_note_photos($1)', [[key]])
     }
+  }
+
+  /** The app confirms an upload by naming the key once more, or the bucket tells of it. */
+  async #confirm(key: string, byBucket: boolean): Promise<void> {
+    if (byBucket) {
+      await this.#clock.during(() => this.#stage.sql.query('select public.indexing_note_photos($1)', [[key]]))
+      return
+    }
+    for (const [user, { photo, held }] of this.#users)
+      if (photo === key && !held) await this.#setPhoto(user, key)
   }
 
   #wish(event: string, user: string): string | undefined {
@@ -238,7 +247,7 @@ export class World {
     const client = this.#stage.rekognitionClient
     const note = (what: string) => this.#history.note({ event, user }, `the app itself: ${what}`)
     try {
-      const faces = (await listFaces(client, collection)).get(user) ?? []
+      const faces = (await listFaces(client, collection)).faces.get(user) ?? []
       await deleteFaces(client, collection, faces)
       if (faces.length > 0) note(`DeleteFaces ${faces.join()}`)
       if (photo === undefined || !this.photos.get(photo)?.usable) return
@@ -306,7 +315,7 @@ export class World {
     if (kind === 'url') return `https://example.org/${id}.jpg`
     const key = `photos/${kind} ${id}.jpg`
     const content =
-      { face: `face ${id}`, group: `faces:one ${id},two ${id}` }[kind as string] ?? `${kind} ${id}`
+      { face: `face ${id}`, group: `faces:one ${id}@0.4,two ${id}@0.1` }[kind as string] ?? `${kind} ${id}`
     return this.#upload(key, kind === 'missing' ? undefined : content, PHOTOS[kind].usable)
   }
 
@@ -325,7 +334,11 @@ export class World {
     if (held || !this.#meddles || !this.#consents.has(`${event}/${user}`)) return
     await this.#consent(event, user, false, 0, true)
     await this.#consent(event, user, true, 0, false)
-    await this.#clock.during(() => this.#stage.sql.query('select public.indexing_absorb()'))
+    await this.#clock.during(() =>
+      this.#stage.sql.query(
+        'select public.indexing_process_changes(true, 5000), public.indexing_process_changes(false, 5000)',
+      ),
+    )
   }
 
   async #consent(
@@ -470,6 +483,21 @@ export class World {
       if (missing.length === 0) return
       const [key] = random.pick(missing)
       await this.#upload(key, `face ${key}`, true)
+      await this.#confirm(key, random.chance(0.5))
+    },
+    'photo replaced in place': async (random) => {
+      const user = this.#someConsent(random)?.user
+      const key = this.#users.get(user ?? '')?.photo
+      if (!user || !key?.startsWith('photos/')) return
+      await this.#clock.during(() => this.#stage.deleteObject(key))
+      this.photos.set(key, { content: undefined, usable: false })
+      this.#history.note({ user }, `the app: object ${key} is deleted`)
+      await this.#clock.sleep(random.pick([0, 2_000, 10_000, 40_000]))
+      if (random.chance(0.1)) return // the person gives up
+      await this.#upload(key, `face ${random.uuid()}`, true)
+      this.#history.note({ user }, `the app: object ${key} is there again`)
+      await this.#clock.sleep(random.pick([0, 1_000, 5_000]))
+      await this.#confirm(key, random.chance(0.2))
     },
     'no profile': async (random) => {
       const user = this.#someUser(random)
@@ -576,6 +604,14 @@ export class World {
         },
         `cleanup_status = 'in_progress'`,
       )
+      await this.#clock.sleep(random.pick([0, 1_000, 20_000]))
+      const CollectionId = COLLECTION_PREFIX + event
+      await this.#clock.during(() =>
+        this.#stage.rekognitionClient.send(new DeleteCollectionCommand({ CollectionId })).catch(() => {}),
+      )
+      this.#history.note({ event }, 'the app itself: DeleteCollection')
+      if (this.#events.get(event)?.held === false)
+        await this.#setEvent(event, 'the clean-up is completed', () => {}, `cleanup_status = 'completed'`)
     },
     'event offered again': async (random) => {
       const event = this.#someEvent(random)
@@ -608,6 +644,7 @@ const WEIGHTS = {
   'photo and back': 6,
   'the same photo under another key': 2,
   'missing photo arrives': 2,
+  'photo replaced in place': 6,
   'no profile': 3,
   'new account': 3,
   'account deleted': 3,
@@ -616,7 +653,7 @@ const WEIGHTS = {
   'event stopped': 3,
   'event moved': 2,
   'event held': 3,
-  'event closed': 0.5,
+  'event closed': 1,
   'event offered again': 1,
   'collection lost': 3,
 } as const

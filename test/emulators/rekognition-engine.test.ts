@@ -23,11 +23,8 @@ beforeAll(async () => {
   rekognition = await openRekognition(engine)
   portraits = await portraitsFromGroupPhotos(engine)
   await rekognition.client.send(new CreateCollectionCommand({ CollectionId }))
-  await Promise.all(
-    portraits.map(({ portrait }, person) =>
-      index({ Image: asBytes(portrait), ExternalImageId: `person-${person}`, MaxFaces: 1 }),
-    ),
-  )
+  for (const [person, { portrait }] of portraits.entries())
+    await index({ Image: asBytes(portrait), ExternalImageId: `person-${person}`, MaxFaces: 1 })
 }, 600_000)
 
 afterAll(async () => {
@@ -80,9 +77,8 @@ describe('on six group photos with 22 people, the face engine', () => {
 
   it('finds each person in the photo again, and takes nobody for somebody else', async () => {
     const photos = new Map((await groupPhotos()).map(({ name, bytes }) => [name, bytes]))
-    const found = await Promise.all(
-      portraits.map(async ({ photo, box }) => search(await cutClosely(photos.get(photo), box))),
-    )
+    const found: unknown[] = []
+    for (const { photo, box } of portraits) found.push(await search(await cutClosely(photos.get(photo), box)))
     expect(found).toEqual(portraits.map((_, person) => [`person-${person}`]))
   }, 180_000)
 
@@ -148,11 +144,12 @@ describe('the face engine', () => {
   })
 
   it('keeps the event loop free while it works', async () => {
+    const unseen = await sharp(portraitOf(0)).flop().jpeg().toBuffer() // what was seen is answered from memory
     let turns = 0
     const timer = setInterval(() => {
       turns++
     }, 5)
-    await engine.detect(portraitOf(0))
+    await engine.detect(unseen)
     clearInterval(timer)
     expect(turns).toBeGreaterThan(10)
   })
@@ -178,9 +175,9 @@ describe('similarity', () => {
     expect(percents).toEqual([...percents].sort((one, other) => other - one))
   })
 
-  it('is 80 at a distance of 0.42, between what one person and what two people were measured at', () => {
-    expect(apart(0.42)).toBeCloseTo(80)
-    expect(apart(0.27)).toBeGreaterThan(95)
-    expect(apart(0.468)).toBeLessThan(60)
+  it('is 80 at a distance of 0.49, where one person and two people were told apart best', () => {
+    expect(apart(0.49)).toBeCloseTo(80)
+    expect(apart(0.3)).toBeGreaterThan(95)
+    expect(apart(0.56)).toBeLessThan(60)
   })
 })
