@@ -67,7 +67,7 @@ const JOBS_PAGE = 5_000 // written in some tenths of a second, far from the API'
 const CHANGES_PAGE = 5_000
 /** The share of a run's time that changes may take before the other steps had their turn. */
 const CHANGES_SHARE = 0.3
-const FIRST_CHANGES_MS = 3_000
+const FIRST_CHANGES_MS = 10_000
 
 /**
  * One run: rescue, erasures, claim, collections, fan out, send; then the other changes, reconcile and the report. Runs may

@@ -71,7 +71,7 @@ create table indexing.face_jobs (
   leased_version    integer,
   completed_token   uuid,                       -- of the last lease that its worker completed
   -- What is known of the photo and the collection.
-  photo_version     integer not null default 1, -- the version at which the photo may have changed last
+  photo_version     integer not null default 1, -- since this version the photo is to be looked at as if for the first time
   photo_key         text,                       -- the photo that was looked at last …
   photo_etag        text,                       -- … and its content; null: not known, or the object was missing
   refused           text,                       -- the reason for which that photo has no face that can be indexed

@@ -348,7 +348,7 @@ language sql security definer set search_path = '' as $$
   returning before.again
 $$;
 
--- ── jobs.sql f1721637f4163959
+-- ── jobs.sql 6a80938624b014c5
 
 -- What all parts of the ledger share: the desired state of a job, its place in the outbox, and how it is queued.
 -- Lock order, everywhere: the ledger's lock, jobs (by event_id, user_id), event runs, the app's event rows, the pace.
@@ -410,14 +410,13 @@ $$;
 --   erases         whether their faces may have to go
 --   anew           whether attempts start again from zero: the desired state may have changed, or an operator asks
 --   listing        whether the collection may hold faces of theirs that the ledger does not know
---   photo          whether the content of their photo may have changed
 --   forget_photo   whether the photo is to be looked at as if for the first time
 --   urgent         whether they go through the urgent queue
 -- Returns how many were queued.
 create or replace function indexing.queue_jobs(
   events uuid[], users uuid[],
   erases boolean default false, anew boolean default true, listing boolean default false,
-  photo boolean default false, forget_photo boolean default false, urgent boolean default true
+  forget_photo boolean default false, urgent boolean default true
 ) returns integer
 language plpgsql set search_path = '' as $$
 declare
@@ -440,7 +439,7 @@ begin
     dead_letters = case when anew then 0 else j.dead_letters end,
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
     needs_listing = j.needs_listing or listing,
-    photo_version = case when photo or forget_photo then j.version + 1 else j.photo_version end,
+    photo_version = case when forget_photo then j.version + 1 else j.photo_version end,
     photo_etag = case when forget_photo then null else j.photo_etag end,
     refused = case when forget_photo then null else j.refused end,
     missing_key = case when forget_photo then null else j.missing_key end
@@ -1033,7 +1032,7 @@ begin
 end
 $$;
 
--- ── complete.sql 85d6cbe4b265d6c9
+-- ── complete.sql bc4735b596687f2f
 
 -- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
 --   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
@@ -1205,7 +1204,7 @@ begin
     job.photo_etag := null;
     job.refused := null;
   end if;
-  -- The object may have been replaced between the look at it and the call.
+  -- Meanwhile it was asked that the photo be looked at as if for the first time.
   if job.photo_version > job.leased_version then
     job.photo_etag := null;
     job.refused := null;
@@ -1417,7 +1416,7 @@ begin
 end
 $$;
 
--- ── changes.sql 5f8741c40f1bcefa
+-- ── changes.sql 930e846d7d547954
 
 -- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
 -- A change that concerns no claimed event is dropped, for the claim will see it.
@@ -1541,7 +1540,7 @@ begin
     order by c.id, j.event_id, j.user_id limit page
   ) x;
 
-  jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing, photo => true);
+  jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing);
   perform indexing.touch_runs(events);
   if cardinality(ids) = page then
     resumed := ids[page];

@@ -120,7 +120,7 @@ begin
     order by c.id, j.event_id, j.user_id limit page
   ) x;
 
-  jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing, photo => true);
+  jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing);
   perform indexing.touch_runs(events);
   if cardinality(ids) = page then
     resumed := ids[page];

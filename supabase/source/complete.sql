@@ -168,7 +168,7 @@ begin
     job.photo_etag := null;
     job.refused := null;
   end if;
-  -- The object may have been replaced between the look at it and the call.
+  -- Meanwhile it was asked that the photo be looked at as if for the first time.
   if job.photo_version > job.leased_version then
     job.photo_etag := null;
     job.refused := null;

@@ -58,14 +58,13 @@ $$;
 --   erases         whether their faces may have to go
 --   anew           whether attempts start again from zero: the desired state may have changed, or an operator asks
 --   listing        whether the collection may hold faces of theirs that the ledger does not know
---   photo          whether the content of their photo may have changed
 --   forget_photo   whether the photo is to be looked at as if for the first time
 --   urgent         whether they go through the urgent queue
 -- Returns how many were queued.
 create or replace function indexing.queue_jobs(
   events uuid[], users uuid[],
   erases boolean default false, anew boolean default true, listing boolean default false,
-  photo boolean default false, forget_photo boolean default false, urgent boolean default true
+  forget_photo boolean default false, urgent boolean default true
 ) returns integer
 language plpgsql set search_path = '' as $$
 declare
@@ -88,7 +87,7 @@ begin
     dead_letters = case when anew then 0 else j.dead_letters end,
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
     needs_listing = j.needs_listing or listing,
-    photo_version = case when photo or forget_photo then j.version + 1 else j.photo_version end,
+    photo_version = case when forget_photo then j.version + 1 else j.photo_version end,
     photo_etag = case when forget_photo then null else j.photo_etag end,
     refused = case when forget_photo then null else j.refused end,
     missing_key = case when forget_photo then null else j.missing_key end

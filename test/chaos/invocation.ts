@@ -254,7 +254,10 @@ export class Invocation {
       const seen = stage.imageIds.get(photo)
       const held = stage.rekognition
         .collection(input.CollectionId)
-        ?.some(({ externalImageId, imageId }) => externalImageId === user && imageId === seen)
+        ?.some(
+          ({ externalImageId, imageKey, imageId }) =>
+            externalImageId === user && imageKey === photo && imageId === seen,
+        )
       const tell = async (found: 'face' | 'held' | 'photo unusable') => {
         const version = this.#versions.get(`${event}/${user}`) ?? 0
         if (operation === 'IndexFaces' && user)

@@ -443,10 +443,10 @@ class Simulation {
       return
     }
     // Of a face that the app put there by itself, only IndexFaces tells that it is of this photo.
-    const ours = this.#isAgain(`IndexFaces ${event}/${user} ${imageId}`)
+    const ours = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${imageId}`)
     const held = found === 'held' && ours
     this.#calls[held ? 'idle' : 'needed']++
-    const again = this.#isAgain(`IndexFaces ${event}/${user} ${imageId} ${version}`)
+    const again = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${imageId} ${version}`)
     if (this.#isStrict && (held || again))
       this.#found.push({
         promise: 'one IndexFaces call per attendee and photo',

@@ -200,7 +200,12 @@ describe('an outcome', () => {
     await processChanges()
     const { tasks, token } = await lease(await sendAll())
     const face_id = faceOf(`photos/${user}`)
-    const said = { outcome: 'retry', face_id: null, obsolete_face_ids: [face_id], error: 'away' } as const
+    const said: Partial<Result> = {
+      outcome: 'retry',
+      face_id: null,
+      obsolete_face_ids: [face_id],
+      error: 'away',
+    }
     const nexts = await complete(token, [resultOf(only(tasks), said)])
     expect(nexts).toMatchObject([{ next: 'retry' }])
     expect(await job()).toMatchObject({ state: 'sent', priority: 0 })

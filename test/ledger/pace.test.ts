@@ -52,7 +52,9 @@ describe('the pace of calls', () => {
   it('slows down for all by three tenths when one was throttled, once a second at most, and recovers', async () => {
     const { complete, lease, messages, owner, refresh, startRun } = await sentEvent(1)
     await startRun(50)
-    await atOnce(6, (index) => (index % 2 ? complete(NOBODY, [], { throttled: true }) : refresh([], 0, true)))
+    await atOnce<unknown>(6, (index) =>
+      index % 2 ? complete(NOBODY, [], { throttled: true }) : refresh([], 0, true),
+    )
     const rate = await one<number>(owner, currentRate)
     expect(rate).toBeGreaterThanOrEqual(35)
     expect(rate).toBeLessThan(40)

@@ -4,9 +4,10 @@ import { functionsOn, one, openLedger, resultOf } from '../support/ledger.ts'
 
 describe('an event of 100,000 attendees', () => {
   it('is written, handed out and closed within the timeout of the API', async () => {
-    const { absorb, app, claim, collectionsDone, expand, inside, nextPage, owner } = await openLedger({
-      ofItsOwn: true,
-    })
+    const { app, claim, collectionsDone, fanOut, inside, owner, processSome, takeSendBatch } =
+      await openLedger({
+        ofItsOwn: true,
+      })
     const event = await app.event()
     await owner.query(`
       alter table public.event_consents disable trigger user; -- ours, and the app's checks: they only cost time here
@@ -18,16 +19,16 @@ describe('an event of 100,000 attendees', () => {
     await collectionsDone([{ event_id: event, result: 'created' }])
     let written = 0
     for (let more = true; more; ) {
-      const page = await expand(10_000)
+      const page = await fanOut(10_000)
       written += page.jobs
       more = page.more
     }
     expect(written).toBe(100_000)
     expect(await one(owner, 'select count(distinct user_id)::int from indexing.face_jobs')).toBe(100_000)
-    expect((await nextPage(1000)).jobs).toHaveLength(1000)
+    expect((await takeSendBatch({ page: 1000 })).jobs).toHaveLength(1000)
 
     await app.deleteEvent(event)
-    while ((await absorb()).more) {}
+    while ((await processSome(true)).more) {}
     expect(await inside.states(event)).toEqual({ erased: 100_000 })
   }, 300_000)
 })
@@ -73,16 +74,16 @@ describe('a ledger of 200,000 settled jobs', () => {
   }
 
   it('is never read whole by what runs for every batch, page and run, whatever the statistics say', async () => {
-    const { app, claim, collectionsDone, database, expand, owner } = await openLedger({ ofItsOwn: true })
+    const { app, claim, collectionsDone, database, fanOut, owner } = await openLedger({ ofItsOwn: true })
     await owner.query(`
       insert into public.events (starts_at, indexing_status) select now() - n * interval '1 d', 'completed' from generate_series(1, 40) n;
-      insert into indexing.event_runs (event_id, starts_at, state, settled_at, expanded_at, collection)
-        select event_id, starts_at, 'completed', now(), now(), 'ready' from public.events;
+      insert into indexing.event_runs (event_id, starts_at, ends_at, state, settled_at, fanned_out_at, collection)
+        select event_id, starts_at, starts_at + interval '4 h', 'completed', now(), now(), 'ready' from public.events;
       insert into auth.users select from generate_series(1, 20000);
       insert into public.profiles select id, 'Somebody', 'photos/' || id from auth.users;
       truncate indexing.changes;
-      insert into indexing.face_jobs (event_id, user_id, due, state, face_id, face_photo, ended_at)
-        select event_id, id, starts_at, 'indexed', 'a face', 'photos/' || id, now()
+      insert into indexing.face_jobs (event_id, user_id, priority, starts_at, state, face_id, photo_key, photo_etag, ended_at)
+        select event_id, id, 1, starts_at, 'indexed', 'a face', 'photos/' || id, 'etag', now()
         from public.events, (select id from auth.users order by id limit 5000) u`)
     await owner.query('analyze') // of a time at which every job had ended
     const event = await app.event()
@@ -93,10 +94,10 @@ describe('a ledger of 200,000 settled jobs', () => {
     await owner.query('truncate indexing.changes')
     await claim()
     await collectionsDone([{ event_id: event, result: 'created' }])
-    while ((await expand()).more) {}
+    while ((await fanOut()).more) {}
 
     const { client, plans } = await explaining(database)
-    const { absorb, begin, bury, finish, nextPage, sweep } = functionsOn(client)
+    const { complete, failDeadLetters, lease, processSome, rescue, takeSendBatch } = functionsOn(client)
     const read: Record<string, ReturnType<typeof readRows>> = {}
     const measure = async <T>(what: string, act: () => Promise<T>): Promise<T> => {
       plans.length = 0
@@ -112,20 +113,21 @@ describe('a ledger of 200,000 settled jobs', () => {
     }
     // More often than Postgres takes to settle on a generic plan.
     for (let round = 0; round < 7; round++) {
-      const page = await measure('next page', () => nextPage(100))
-      await measure('a full queue', () => nextPage(100, 1, page.token))
-      const { token, tasks } = await measure('begin', () => begin(page.jobs.slice(0, 50)))
-      await measure('finish', () =>
-        finish(
+      const batch = await measure('a send batch', () => takeSendBatch({ page: 100 }))
+      await measure('a full queue', () => takeSendBatch({ page: 100, workCap: 1, sent: batch.send_batch }))
+      const { token, tasks } = await measure('lease', () => lease(batch.jobs.slice(0, 50)))
+      await measure('complete', () =>
+        complete(
           token,
           tasks.map((task) => resultOf(task)),
         ),
       )
-      await measure('bury', () => bury(page.jobs.slice(50, 60)))
-      await app.photo(page.jobs[0]?.user_id ?? '', `photos/${round}`)
-      await app.consent(event, [page.jobs[1]?.user_id ?? ''], false)
-      await measure('absorb', () => absorb())
-      await measure('sweep', () => sweep())
+      await measure('dead letters', () => failDeadLetters(batch.jobs.slice(50, 60)))
+      await app.photo(batch.jobs[0]?.user_id ?? '', `photos/${round}`)
+      await app.consent(event, [batch.jobs[1]?.user_id ?? ''], false)
+      await measure('process erasures', () => processSome(true))
+      await measure('process changes', () => processSome(false))
+      await measure('rescue', () => rescue())
     }
     for (const [what, { sequential, rows }] of Object.entries(read)) {
       expect([what, sequential]).toEqual([what, false])
