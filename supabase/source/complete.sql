@@ -46,6 +46,7 @@ declare
   now constant timestamptz := clock_timestamp();
   nexts jsonb;
   ended uuid[];
+  repeated uuid[];
 begin
   perform from indexing.face_jobs j
   join jsonb_to_recordset(results) as r(event_id uuid, user_id uuid) using (event_id, user_id)
@@ -96,12 +97,16 @@ begin
   )
   select
     coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'user_id', user_id, 'version', version, 'next', next)), '[]'),
-    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped'))
-  into nexts, ended
+    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped')),
+    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1)
+  into nexts, ended, repeated
   from answered;
 
   if throttled then
     perform indexing.slow_down();
+  end if;
+  if repeated is not null then
+    perform indexing.touch_runs(repeated); -- the app may have acted by itself until now
   end if;
   if ended is not null then
     perform indexing.settle(ended);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import {
   atOnce,
   faceOf,
@@ -165,7 +165,8 @@ describe('the order of locks', () => {
     await app.change(first, { starts_at: "now() + interval '1 min'" })
     await app.consent(first, users.slice(0, 1), false)
     await app.photo(users[1] ?? '', null)
-    const blocker = await serviceSession()
+    const blocker = await owner.connect()
+    onTestFinished(() => blocker.release())
     await blocker.query('begin')
     await blocker.query('select from indexing.face_jobs where event_id = $1 for update', [second])
     const scheduler = await serviceSession()

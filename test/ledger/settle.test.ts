@@ -260,7 +260,7 @@ describe('an event that is deactivated while it is being indexed', () => {
   })
 
   it('forgets nobody when it is activated while a worker, who has seen it inactive, commits', async () => {
-    const { app, event, inside, lease, messages, owner, processChanges, reconcile, serviceSession } =
+    const { app, event, inside, lease, messages, owner, reconcile, serviceSession, untilWaiting } =
       await deactivatedEvent()
     await owner.query("update indexing.event_runs set reconcile_due = now() + interval '15 minutes'")
     const { tasks, token } = await lease(messages.slice(1))
@@ -271,8 +271,11 @@ describe('an event that is deactivated while it is being indexed', () => {
       tasks.map((task) => resultOf(task, SKIPPED)),
     )
     await app.change(event, { is_active: 'true' })
-    await processChanges()
+    const scheduler = await serviceSession()
+    const processing = functionsOn(scheduler).processChanges()
+    await untilWaiting(scheduler)
     await worker.query('commit')
+    await processing
     expect(await inside.states(event)).toEqual({ indexed: 1, skipped: 1 })
     const { reconcile_due } = await inside.run(event)
     expect(Number(reconcile_due)).toBeLessThan(Date.now() + 61_000)
