@@ -108,12 +108,22 @@ export class FaceModels {
     if (doubtful.length === 0) return faces
     const clear = await stretchContrast(image)
     for (const face of doubtful) {
-      const frame = frameAround(face.box, rollOf(face.points))
-      const frames = closeUps.map((factor) => ({ ...frame, size: factor * frame.size }))
-      const scores = await scoresOf(clear, frames, (input) => this.#locate(input))
-      face.score = Math.max(face.score / 2, ...scores)
+      const seen = await this.#scoreCloseUp(clear, face)
+      face.score = Math.max(face.score / 2, seen)
+      if (seen >= possible) continue
+      // The points may be those of a face that stands otherwise than this one: once more, as the detector saw it.
+      const turn = found[faces.indexOf(face)]?.turn ?? 0
+      const { points } = await this.#tryTurn(image, face.box, turn)
+      const score = await this.#scoreCloseUp(clear, { ...face, points })
+      if (score > face.score) Object.assign(face, { points, score })
     }
     return faces
+  }
+
+  async #scoreCloseUp(image: Pixels, { box, points }: Face): Promise<number> {
+    const frame = frameAround(box, rollOf(points))
+    const frames = closeUps.map((factor) => ({ ...frame, size: factor * frame.size }))
+    return Math.max(...(await scoresOf(image, frames, (input) => this.#locate(input))))
   }
 
   async #describe(image: Pixels, { score, box, points }: Face): Promise<DetectedFace> {
