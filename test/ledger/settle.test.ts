@@ -260,9 +260,23 @@ describe('an event that is deactivated while it is being indexed', () => {
   })
 
   it('forgets nobody when it is activated while a worker, who has seen it inactive, commits', async () => {
-    const { app, event, inside, lease, messages, owner, reconcile, serviceSession, untilWaiting } =
-      await deactivatedEvent()
-    await owner.query("update indexing.event_runs set reconcile_due = now() + interval '15 minutes'")
+    const {
+      app,
+      event,
+      inside,
+      lease,
+      messages,
+      owner,
+      processChanges,
+      reconcile,
+      serviceSession,
+      untilWaiting,
+    } = await deactivatedEvent()
+    await app.consent(event, await app.users(1)) // whose job stays open, so that the event is not settled yet
+    await processChanges()
+    await owner.query(
+      "update indexing.event_runs set reconcile_due = now() + interval '15 minutes', changed_at = null",
+    )
     const { tasks, token } = await lease(messages.slice(1))
     const worker = await serviceSession()
     await worker.query('begin')
@@ -276,13 +290,13 @@ describe('an event that is deactivated while it is being indexed', () => {
     await untilWaiting(scheduler)
     await worker.query('commit')
     await processing
-    expect(await inside.states(event)).toEqual({ indexed: 1, skipped: 1 })
+    expect(await inside.states(event)).toEqual({ indexed: 1, skipped: 1, queued: 1 })
     const { reconcile_due } = await inside.run(event)
     expect(Number(reconcile_due)).toBeLessThan(Date.now() + 61_000)
     const faces = (await inside.jobs(event)).flatMap(({ user_id, face_id }) =>
       face_id === null ? [] : { user_id, face_ids: [face_id] },
     )
     expect(await reconcile(event, faces)).toMatchObject({ unnoticed: 1, missing: 0, extra: 0 })
-    expect(await inside.states(event)).toEqual({ indexed: 1, queued: 1 })
+    expect(await inside.states(event)).toEqual({ indexed: 1, queued: 2 })
   })
 })
