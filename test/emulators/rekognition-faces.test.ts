@@ -70,7 +70,12 @@ describe('IndexFaces', () => {
     })
     expect(FaceDetail?.Landmarks?.map(({ Type }) => Type)).toContain('nose')
     expect(indexed()).toEqual([
-      { faceId: Face?.FaceId, externalImageId: 'alice', imageKey: 'people/a b/ä.jpg' },
+      {
+        faceId: Face?.FaceId,
+        externalImageId: 'alice',
+        imageKey: 'people/a b/ä.jpg',
+        imageId: Face?.ImageId,
+      },
     ])
   })
 
