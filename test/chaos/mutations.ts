@@ -11,18 +11,10 @@ interface Mutation {
   edits: { file: string; text: string; by: string }[]
 }
 
-const LEDGER = 'supabase/migrations/'
-const WORK = `${LEDGER}20261123000008_work.sql`
-const BURY = `${LEDGER}20261123000009_dead_letters.sql`
-const OUTBOX = `${LEDGER}20261123000006_outbox.sql`
-const CHANGES = `${LEDGER}20261123000013_changes.sql`
-
-/** The second look, a minute after a change, mends what these break: it is taken away with them. */
-const NO_SECOND_LOOK = {
-  file: CHANGES,
-  text: "clock_timestamp() + interval '1 minute'\n  from looked_at",
-  by: 'null\n  from looked_at',
-}
+const FUNCTIONS = 'supabase/migrations/20261126000002_event_indexer_functions.sql'
+const ATTENDEE = 'src/worker/attendee.ts'
+const WORKER = 'src/worker/worker.ts'
+const POLICY = 'src/core/policy.ts'
 
 /**
  * `npm run chaos:mutations` shows that the chaos can fail: it prints, for each of these, the first seed that found it out and the
@@ -32,20 +24,50 @@ const NO_SECOND_LOOK = {
  */
 const MUTATIONS: Mutation[] = [
   {
-    name: 'finish does not compare versions',
+    name: 'complete does not compare versions with the lease',
+    edits: [{ file: FUNCTIONS, text: "when changed then 'again'", by: "when false then 'again'" }],
+  },
+  {
+    name: 'complete believes a worker that has lost its lease',
+    edits: [{ file: FUNCTIONS, text: "when not has_lease then 'lost'", by: "when false then 'lost'" }],
+  },
+  {
+    name: 'a call without an answer does not hold the lease',
     edits: [
-      { file: WORK, text: 'when j.version > j.leased_version ', by: 'when false ' },
-      { file: WORK, text: ' or j.version > j.leased_version,', by: ',' },
-      NO_SECOND_LOOK,
+      {
+        file: FUNCTIONS,
+        text: "when outcome = 'unclear' then 'hold'",
+        by: "when outcome = 'unclear' then 'retry'",
+      },
     ],
   },
   {
-    name: 'begin ignores leases',
+    name: 'lease ignores the leases of others',
     edits: [
       {
-        file: WORK,
-        text: "(j.state = 'running' and (j.lease_until <= now or j.lease_token = token))",
-        by: "j.state = 'running'",
+        file: FUNCTIONS,
+        text: "j.state = 'running' and j.lease_until > now as leased",
+        by: 'false as leased',
+      },
+    ],
+  },
+  {
+    name: 'lease takes messages of older versions',
+    edits: [
+      {
+        file: FUNCTIONS,
+        text: 'and f.asked_version >= f.version) or f.repeated_call',
+        by: 'and true) or f.repeated_call',
+      },
+    ],
+  },
+  {
+    name: 'the collection is not listed after a lost worker',
+    edits: [
+      {
+        file: FUNCTIONS,
+        text: "needs_listing = j.needs_listing or (j.state = 'running' and j.lease_token <> token)",
+        by: 'needs_listing = j.needs_listing',
       },
     ],
   },
@@ -53,145 +75,99 @@ const MUTATIONS: Mutation[] = [
     name: 'settle does not lock the run',
     edits: [
       {
-        file: `${LEDGER}20261123000003_settle.sql`,
-        text: "r.state = 'in_progress'\n  order by r.event_id for update;",
-        by: "r.state = 'in_progress'\n  order by r.event_id;",
+        file: FUNCTIONS,
+        text: '  order by r.event_id for update;\n\n  -- … and each',
+        by: '  order by r.event_id;\n\n  -- … and each',
       },
     ],
   },
   {
-    name: 'begin does not mark what it begins as unconfirmed',
+    name: 'settle passes over failed events that have healed',
     edits: [
       {
-        file: WORK,
-        text: 'unconfirmed = j.unconfirmed or open.photo is not null',
-        by: 'unconfirmed = j.unconfirmed',
-      },
-      NO_SECOND_LOOK,
-    ],
-  },
-  {
-    name: 'absorb does not mark what changed as unconfirmed',
-    edits: [{ file: CHANGES, text: 'unconfirmed = true, due', by: 'due' }, NO_SECOND_LOOK],
-  },
-  {
-    name: 'begin goes by what the app wanted when the job was queued',
-    edits: [
-      {
-        file: `${LEDGER}20261123000001_ledger.sql`,
-        text: '  ended_at        timestamptz,',
-        by: '  wished text, wished_against text,\n  ended_at        timestamptz,',
-      },
-      {
-        file: OUTBOX,
-        text: "update indexing.face_jobs j set state = 'sent',",
-        by: `update indexing.face_jobs j set
-      wished = (select w.photo from indexing.wishes w where w.event_id = j.event_id and w.user_id = j.user_id),
-      wished_against = (select w.reason from indexing.wishes w where w.event_id = j.event_id and w.user_id = j.user_id),
-      state = 'sent',`,
-      },
-      {
-        file: WORK,
-        text: 'from found j\n    join indexing.wishes w using (event_id, user_id)',
-        by: 'from found j\n    join (select k.event_id, k.user_id, k.wished as photo, k.wished_against as reason, false as tenure from indexing.face_jobs k) w using (event_id, user_id)',
+        file: FUNCTIONS,
+        text: "where r.event_id = any (events) and r.state in ('in_progress', 'failed') and r.fanned_out_at",
+        by: "where r.event_id = any (events) and r.state = 'in_progress' and r.fanned_out_at",
       },
     ],
   },
   {
-    name: 'nothing is swept',
+    name: 'changes of photos are dropped',
     edits: [
       {
-        file: 'src/scheduler/scheduler.ts',
-        text: 'await database.sweep(LOST_AFTER_SECONDS)',
-        by: '{ jobs: 0, failed: 0 }',
+        file: FUNCTIONS,
+        text: '  jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing);\n',
+        by: '  jobs := 0;\n',
       },
     ],
   },
   {
-    name: 'finish trusts a result without its lease',
-    edits: [{ file: WORK, text: "when j.lease_token is distinct from token then 'lost'", by: '' }],
+    name: 'the collection of a closed event is deleted once only',
+    edits: [{ file: FUNCTIONS, text: 'if now >= run.closed_at + quiet then', by: 'if true then' }],
   },
   {
-    name: 'a collection is deleted once',
+    name: 'a worker may create the collection of a closed event',
+    edits: [
+      { file: WORKER, text: 'if (!may) return false', by: "if (!may && event_id === '') return false" },
+    ],
+  },
+  {
+    name: 'the worker leaves faces of earlier photos',
     edits: [
       {
-        file: `${LEDGER}20261123000005_collections.sql`,
-        text: "when x.result = 'deleted' and r.collection = 'closing' then 'closing_again'",
-        by: "when x.result = 'deleted' and r.collection = 'closing' then 'deleted'",
+        file: ATTENDEE,
+        text: 'if (result.obsolete_face_ids.length === 0) return',
+        by: 'if (result.photo_etag !== null || result.obsolete_face_ids.length === 0) return',
       },
     ],
   },
   {
-    name: 'a begun message is acknowledged whatever came of it',
-    edits: [{ file: 'src/worker/worker.ts', text: "if (next.next === 'retry') {", by: 'if (false) {' }],
-  },
-  {
-    name: 'the finalizer does not compare versions',
-    edits: [{ file: BURY, text: 'j.letter_version >= j.version', by: 'true' }],
-  },
-  {
-    name: 'the finalizer does not settle the event',
-    edits: [{ file: BURY, text: 'perform indexing.settle(ended);', by: 'null;' }],
-  },
-  {
-    name: 'the finalizer drops what is no message of ours',
-    edits: [{ file: 'src/finalizer/finalizer.ts', text: 'strangers.length > 0', by: 'false' }],
-  },
-  {
-    name: 'expand believes what the ledger knew before the claim',
-    edits: [
-      { file: `${LEDGER}20261123000004_claim.sql`, text: 'unconfirmed = true, -- the collection', by: '--' },
-    ],
-  },
-  {
-    name: 'claim does not mark the event',
+    name: 'the worker knows photos by their keys alone',
     edits: [
       {
-        file: `${LEDGER}20261123000004_claim.sql`,
-        text: "update public.events e set indexing_status = 'in_progress'",
-        by: 'update public.events e set indexing_status = e.indexing_status',
+        file: ATTENDEE,
+        text: 'const same = job.face_key === key && job.face_etag === object.etag',
+        by: 'const same = job.face_key === key && job.face_etag !== null',
       },
     ],
   },
   {
-    name: 'a page that nobody confirmed and a message that is lost are forgotten',
+    name: 'the worker indexes again what is there',
     edits: [
-      { file: OUTBOX, text: 'perform indexing.give_up_pages();', by: 'null;' },
       {
-        file: `${LEDGER}20261123000010_sweep.sql`,
-        text: "where j.state = 'sent' and j.sent_at <",
-        by: 'where false and j.sent_at <',
+        file: ATTENDEE,
+        text: 'const same = job.face_key === key && job.face_etag === object.etag',
+        by: "const same = job.face_key === key && job.face_etag === ''",
       },
     ],
   },
   {
-    name: 'nobody waits for a call that was not answered',
-    edits: [
-      { file: 'src/worker/attendee.ts', text: "unclear: 'unclear'", by: "unclear: 'retry'" },
-      NO_SECOND_LOOK,
-    ],
-  },
-  {
-    name: 'a lease ends with its worker',
-    edits: [{ file: 'src/worker/worker.ts', text: '/ 1000 + QUIET_SECONDS', by: '/ 1000 - 20' }],
-  },
-  {
-    name: 'whatever brings jobs into the ledger does not take turns',
+    name: 'reconcile does not find missing faces',
     edits: [
       {
-        file: `${LEDGER}20261123000004_claim.sql`,
-        text: "pg_advisory_xact_lock(hashtext('indexing.face_jobs'))",
-        by: '',
+        file: FUNCTIONS,
+        text: "when face_id is not null and face_id <> all (face_ids) and settled then 'missing'",
+        by: "when false then 'missing'",
       },
     ],
   },
   {
-    name: 'an event that takes faces again is not looked at',
+    name: 'faces of a collection made anew are believed in',
     edits: [
       {
-        file: CHANGES,
-        text: "if app.is_active and app.cleanup_status = 'pending' then",
-        by: 'if false then',
+        file: FUNCTIONS,
+        text: "update indexing.face_jobs j set face_id = null, obsolete_face_ids = '{}', needs_listing = j.state = 'running'",
+        by: 'update indexing.face_jobs j set needs_listing = j.needs_listing',
+      },
+    ],
+  },
+  {
+    name: 'lost messages are not rescued',
+    edits: [
+      {
+        file: POLICY,
+        text: 'export const LOST_AFTER_SECONDS = 480',
+        by: 'export const LOST_AFTER_SECONDS = 48_000',
       },
     ],
   },
