@@ -38,7 +38,8 @@ $$;
 -- Returns {
 --   "extra":   faces of attendees who should have none, "missing": attendees whose face is gone, "doubled": with several faces or
 --              another than the ledger's, "unnoticed": whose desired state the ledger has not followed,
---   "photos":  [{"user_id", "photo_key", "photo_etag"}, …]: the looked-at photos of ended jobs, to be compared with the bucket
+--   "photos":  [{"user_id", "photo_key", "photo_etag"}, …]: the looked-at photos of ended jobs, to be compared with the bucket;
+--              an object that the ledger knows to be missing has no ETag
 -- }
 create or replace function public.indexing_reconcile(
   event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true
@@ -95,7 +96,7 @@ begin
       'extra', count(*) filter (where difference = 'extra'), 'missing', count(*) filter (where difference = 'missing'),
       'doubled', count(*) filter (where difference = 'doubled'), 'unnoticed', count(*) filter (where difference = 'unnoticed'),
       'photos', coalesce(jsonb_agg(jsonb_build_object('user_id', user_id, 'photo_key', photo_key,
-          'photo_etag', case when looked_at = photo_key then photo_etag end))
+          'photo_etag', case when looked_at = photo_key and missing_key is distinct from photo_key then photo_etag end))
         filter (where difference is null and ended and photo_key is not null and state in ('indexed', 'skipped')), '[]')
     ),
     coalesce(jsonb_agg(jsonb_build_object(

@@ -289,6 +289,26 @@ describe('a photo whose object is missing', () => {
     await complete(last.token, [resultOf(only(last.tasks), gone)])
     expect(await job()).toMatchObject({ state: 'skipped', face_id: null, look_again_at: null })
   })
+
+  it('is expected to be missing by reconcile, which does not queue it anew each time', async () => {
+    const { complete, event, lease, notePhotos, processChanges, reconcile, report, sendAll, user } =
+      await leasedJob()
+    await report()
+    const photo = `photos/${user}`
+    const faces = [{ user_id: user, face_ids: [faceOf(photo)] }]
+    expect(await reconcile(event, faces)).toMatchObject({
+      photos: [{ user_id: user, photo_key: photo, photo_etag: etagOf(photo) }],
+    })
+    await notePhotos([photo])
+    await processChanges()
+    const { tasks, token } = await lease(await sendAll())
+    await complete(token, [resultOf(only(tasks), { ...MISSING, face_id: faceOf(photo) })])
+    expect(await reconcile(event, faces)).toMatchObject({
+      missing: 0,
+      unnoticed: 0,
+      photos: [{ user_id: user, photo_key: photo, photo_etag: null }],
+    })
+  })
 })
 
 describe('the app changes something between lease and complete', () => {
