@@ -348,7 +348,7 @@ language sql security definer set search_path = '' as $$
   returning before.again
 $$;
 
--- ── jobs.sql 6a80938624b014c5
+-- ── jobs.sql 99eee85b657c7f7e
 
 -- What all parts of the ledger share: the desired state of a job, its place in the outbox, and how it is queued.
 -- Lock order, everywhere: the ledger's lock, jobs (by event_id, user_id), event runs, the app's event rows, the pace.
@@ -437,6 +437,7 @@ begin
     attempts = case when anew then 0 else j.attempts end,
     rescues = case when anew then 0 else j.rescues end,
     dead_letters = case when anew then 0 else j.dead_letters end,
+    unanswered = case when anew then 0 else j.unanswered end, -- the app may have indexed another photo by itself meanwhile
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
     needs_listing = j.needs_listing or listing,
     photo_version = case when forget_photo then j.version + 1 else j.photo_version end,
@@ -1032,7 +1033,7 @@ begin
 end
 $$;
 
--- ── complete.sql 026cf9cf7f136494
+-- ── complete.sql 0957750aef6ec034
 
 -- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
 --   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
@@ -1216,7 +1217,7 @@ begin
   end if;
 
   if transition = 'hold' then
-    job.unanswered := job.unanswered + 1;
+    job.unanswered := job.unanswered + case when (result ->> 'index_calls')::integer > 0 then 1 else 0 end;
     job.lease_until := now + make_interval(secs => quiet_seconds);
     return job;
   end if;

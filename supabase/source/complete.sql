@@ -180,7 +180,7 @@ begin
   end if;
 
   if transition = 'hold' then
-    job.unanswered := job.unanswered + 1;
+    job.unanswered := job.unanswered + case when (result ->> 'index_calls')::integer > 0 then 1 else 0 end;
     job.lease_until := now + make_interval(secs => quiet_seconds);
     return job;
   end if;

@@ -85,6 +85,7 @@ begin
     attempts = case when anew then 0 else j.attempts end,
     rescues = case when anew then 0 else j.rescues end,
     dead_letters = case when anew then 0 else j.dead_letters end,
+    unanswered = case when anew then 0 else j.unanswered end, -- the app may have indexed another photo by itself meanwhile
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
     needs_listing = j.needs_listing or listing,
     photo_version = case when forget_photo then j.version + 1 else j.photo_version end,

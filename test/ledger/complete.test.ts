@@ -251,6 +251,24 @@ describe('an outcome', () => {
   })
 })
 
+describe('calls of IndexFaces for a photo that were not answered', () => {
+  it('are not those of ListFaces or DeleteFaces', async () => {
+    const { job, report } = await leasedJob()
+    await report({ ...FAILED_CALL, outcome: 'unclear', index_calls: 0 })
+    expect(await job()).toMatchObject({ state: 'running', unanswered: 0 })
+  })
+
+  it('are forgotten when the photo may have changed: a face that appears may be of the app itself', async () => {
+    const { app, job, processChanges, report, user } = await leasedJob()
+    await report({ ...FAILED_CALL, outcome: 'unclear' })
+    expect(await job()).toMatchObject({ unanswered: 1 })
+    await app.photo(user, 'photos/another')
+    await app.photo(user, `photos/${user}`)
+    await processChanges()
+    expect(await job()).toMatchObject({ state: 'running', unanswered: 0 })
+  })
+})
+
 describe('a photo whose object is missing', () => {
   it('is looked for again, and then skipped when nobody had a face before', async () => {
     const { app, event, job, lease, messages, report, work } = await leasedJob()
