@@ -17,27 +17,41 @@ export type Role =
 export interface Person {
   name: string
   role: Role
-  /** The group photo that they are on. */
+  /** Where they are on the group photos. They enrol with a picture made from the first. */
+  seen: [SeenOn, ...SeenOn[]]
+}
+
+export interface SeenOn {
+  /** The group photo's name. */
   photo: string
   face: SeenFace
 }
 
-/** Gives each face on the group photos a name and a role: at least one of each. */
-export function castOf(seen: { name: string; faces: SeenFace[] }[]): Person[] {
-  const [, second, third] = seen
+/**
+ * Gives each face on the group photos a name and a role: at least one of each. Two faces, on the first and the third photo, the
+ * engine cannot tell apart, and the photos come without names: they count as one person, who is on two photos.
+ */
+export function castOf(photos: { name: string; faces: SeenFace[] }[]): Person[] {
+  const [first, second, third] = photos
   const roles = new Map<SeenFace | undefined, Role>([
-    [second?.faces[1], 'withholds consent'],
+    [second?.faces[1], 'not invited'],
+    [second?.faces[2], 'withholds consent'],
     [third?.faces[0], 'photo missing'],
-    [seen.at(-1)?.faces.at(-1), 'not invited'],
   ])
-  return seen
-    .flatMap(({ name, faces }) => faces.map((face) => ({ photo: name, face })))
-    .map(({ photo, face }, index) => ({
-      name: `guest ${String(index + 1).padStart(2, '0')}`,
-      role: roles.get(face) ?? 'attends',
-      photo,
-      face,
-    }))
+  const lookAlike = new Map([[third?.faces[1], first?.faces[2]]])
+  const people: Person[] = []
+  for (const { name: photo, faces } of photos)
+    for (const face of faces) {
+      const known = people.find(({ seen }) => seen[0].face === lookAlike.get(face))
+      if (known) known.seen.push({ photo, face })
+      else
+        people.push({
+          name: `guest ${String(people.length + 1).padStart(2, '0')}`,
+          role: roles.get(face) ?? 'attends',
+          seen: [{ photo, face }],
+        })
+    }
+  return people
 }
 
 /**

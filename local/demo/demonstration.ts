@@ -67,7 +67,7 @@ export async function fill(system: LocalSystem): Promise<number> {
 async function guestsOf(people: Person[]): Promise<NewAttendee[]> {
   const invited = people.filter(({ role }) => role !== 'not invited')
   const guests = invited.map(
-    async ({ name, role, face }): Promise<NewAttendee> => ({
+    async ({ name, role, seen: [{ face }] }): Promise<NewAttendee> => ({
       name,
       consents: role !== 'withholds consent',
       ...(role === 'photo missing' ? { photoIsMissing: true } : { photo: await portraitOf(face) }),
@@ -243,7 +243,7 @@ class Demonstration {
       const recognised: string[] = []
       const unknown: string[] = []
       for (const [index, { match, closest }] of found.entries()) {
-        const person = people.find(({ face }) => face === faces[index])
+        const person = people.find(({ seen }) => seen.some(({ face }) => face === faces[index]))
         if (!person) continue
         if (match && match.userId === idOf(person.name)) right++
         else if (match) wrong++
@@ -260,7 +260,7 @@ class Demonstration {
     }
     table(['photo', 'recognised', 'unknown'], rows)
     say(
-      `${right} of ${right + missed} attendees who are in the collection are recognised; ${wrong === 0 ? 'nobody is taken for somebody else' : bad(`${wrong} are taken for somebody else`)}`,
+      `${right} of ${right + missed} faces of attendees are recognised; ${wrong === 0 ? 'nobody is taken for somebody else' : bad(`${wrong} are taken for somebody else`)}`,
     )
     saidWhereThePicturesAre()
     return wrong === 0
@@ -305,13 +305,13 @@ class Demonstration {
       {
         who: second,
         what: `replaces the photo, under the same key`,
-        change: () => app.replacePhoto(idOf(second.name), second.face.crop, { gapMs: GAP_MS }),
+        change: () => app.replacePhoto(idOf(second.name), second.seen[0].face.crop, { gapMs: GAP_MS }),
         done: () => isIn(second.name) && this.#facesOf(idOf(second.name))[0] !== before,
       },
       {
         who: late,
         what: 'uploads the photo that was missing',
-        change: async () => app.replacePhoto(idOf(late.name), await portraitOf(late.face)),
+        change: async () => app.replacePhoto(idOf(late.name), await portraitOf(late.seen[0].face)),
         done: () => isIn(late.name),
       },
       {
@@ -333,7 +333,7 @@ class Demonstration {
       await change()
       const milliseconds = await timeUntil(done)
       allFollowed &&= milliseconds !== undefined
-      const { match } = await this.#recognise(who.face)
+      const { match } = await this.#recognise(who.seen[0].face)
       rows.push([
         `${who.name} ${what}`,
         milliseconds === undefined
@@ -344,7 +344,8 @@ class Demonstration {
     }
     table(['change', 'followed after', 'the same face on the photo, searched again'], rows)
     for (const { photo, faces } of seen)
-      if (steps.some(({ who }) => who.photo === photo.name)) await this.#searchAll(photo, faces, 'afterwards')
+      if (steps.some(({ who }) => who.seen.some((seen) => seen.photo === photo.name)))
+        await this.#searchAll(photo, faces, 'afterwards')
     return allFollowed
   }
 

@@ -37,6 +37,15 @@ test('a file to search in that is missing is said before anything starts, with e
   )
 })
 
+test('it runs to a good end: the event is completed, nobody is mistaken, and every change is followed', async () => {
+  const { said, code } = start()
+  expect(await code(), said.out).toBe(0)
+  expect(said.out).toContain('The event is completed')
+  expect(said.out).toContain('nobody is taken for somebody else')
+  expect(said.out.match(/^ {2}guest \d\d .* {2}\d+\.\d s /gm)).toHaveLength(5)
+  expect(said.error).toBe('')
+})
+
 test.each([
   ['while it starts', 'Starting the system', 130, 'SIGINT'],
   ['while it works', 'starts in ten minutes', 130, 'SIGINT'],

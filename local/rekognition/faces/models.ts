@@ -21,6 +21,7 @@ import {
   stretchContrast,
   stretchToSquare,
 } from './pixels.ts'
+import { templateOf } from './similarity.ts'
 
 const landmarkSide = 112
 const recognitionSide = 150
@@ -129,6 +130,7 @@ export class FaceModels {
   async #describe(image: Pixels, { score, box, points }: Face): Promise<DetectedFace> {
     const aligned = await cutFrame(image, alignedFrame(points), recognitionSide)
     const whole = await stretchToSquare(image, box, recognitionSide)
+    const pose = estimatePose(points)
     return {
       detail: {
         BoundingBox: {
@@ -139,16 +141,16 @@ export class FaceModels {
         },
         Confidence: score * 100,
         Landmarks: wireLandmarks(points, image),
-        Pose: estimatePose(points),
+        Pose: pose,
         Quality: measureQuality(whole),
       },
       sidePixels: Math.min(box.width, box.height),
-      template: await this.#template(aligned),
+      template: templateOf(await this.#descriptorOf(aligned), pose),
     }
   }
 
   /** The average of a face and its mirror image, which is closer to the same face in another light or pose. */
-  async #template(face: Pixels): Promise<Float32Array> {
+  async #descriptorOf(face: Pixels): Promise<Float32Array> {
     const one = await this.#descriptor(face)
     const other = await this.#descriptor(mirror(face))
     return one.map((value, at) => (value + (other[at] ?? 0)) / 2)
