@@ -1,5 +1,6 @@
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import * as z from 'zod'
+import type { LocalCommands } from '../local/commands.ts'
 import { type AttendeeOptions, attendee } from './commands/attendee.ts'
 import { check } from './commands/check.ts'
 import { deadLetters } from './commands/dead-letters.ts'
@@ -228,7 +229,62 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .addHelpText('after', DEAD_LETTERS_JSON)
     .action(run(deadLetters))
 
+  addLocal(program.command('local').description('act as the app does, in the system of npm run dev'), exit)
   return program
+}
+
+/** The commands of the local system, whose code is loaded when one is asked for. */
+function addLocal(local: Command, exit: (code: ExitCode) => void): void {
+  const run = async (act: (commands: LocalCommands) => Promise<string[]>) => {
+    const code = await answerLocally(act)
+    process.stdout.write('', () => exit(code))
+  }
+  const event = () => new Option('--event <id>', 'the next one unless given').argParser(uuid)
+
+  local
+    .command('event')
+    .description('create an event')
+    .argument('<name>')
+    .option('--in <minutes>', 'minutes until it starts, such as 10m', minutes, 10)
+    .action((name: string, options: { in: number }) => run((commands) => commands.event(name, options.in)))
+  local
+    .command('add')
+    .description('bring somebody with a photo to an event')
+    .argument('<name>')
+    .argument('<photo>', 'a file')
+    .addOption(event())
+    .action((name: string, photo: string, options: { event?: string }) =>
+      run((commands) => commands.add(name, photo, options.event)),
+    )
+  local
+    .command('find')
+    .description("who of an event's attendees are on a photo")
+    .argument('<photo>', 'a file')
+    .addOption(event())
+    .action((photo: string, options: { event?: string }) =>
+      run((commands) => commands.find(photo, options.event)),
+    )
+  local
+    .command('sql')
+    .description('run one SQL statement, as the database’s owner')
+    .argument('<statement>')
+    .action((statement: string) => run((commands) => commands.sql(statement)))
+}
+
+async function answerLocally(act: (commands: LocalCommands) => Promise<string[]>): Promise<ExitCode> {
+  const { openLocal } = await import('../local/commands.ts')
+  let commands: LocalCommands | undefined
+  try {
+    commands = await openLocal()
+    for (const line of await act(commands)) process.stdout.write(`${line}\n`)
+    return EXIT.done
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error
+    process.stderr.write(`${plainLines(error.message)}\n`)
+    return error.exitCode
+  } finally {
+    await commands?.close()
+  }
 }
 
 async function answer(
@@ -255,6 +311,12 @@ const matching = (pattern: RegExp, otherwise: string) => (text: string) => {
 function uuid(text: string): string {
   if (z.guid().safeParse(text).success) return text.toLowerCase()
   throw new InvalidArgumentError('It is not an id such as 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11.')
+}
+
+function minutes(text: string): number {
+  const value = Number(/^(\d+(?:\.\d+)?)m?$/.exec(text)?.[1])
+  if (value <= 10_080) return value
+  throw new InvalidArgumentError('It is not a number of minutes up to a week, such as 10m.')
 }
 
 function reason(text: string): string {
