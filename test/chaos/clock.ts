@@ -83,11 +83,16 @@ export class Clock {
 
 let current: Clock | undefined
 const realSetTimeout = timers.setTimeout
+const realNow = performance.now.bind(performance)
 
-/** Makes the pauses of this process, those of `node:timers/promises`, pass on the given clock; undefined: on the real one. */
+/**
+ * Makes the pauses of this process, those of `node:timers/promises`, pass on the given clock, and `performance.now` read it;
+ * undefined: the real one.
+ */
 export function pauseBy(clock: Clock | undefined): void {
   current = clock
   timers.setTimeout = clock ? pause : realSetTimeout
+  performance.now = clock ? () => clock.now() : realNow
   syncBuiltinESMExports()
 }
 

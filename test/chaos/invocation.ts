@@ -12,6 +12,7 @@ import type { WorkerParts } from '../../src/worker/worker.ts'
 import type { Clock } from './clock.ts'
 import type { History } from './history.ts'
 import type { DatabaseLine, Fetch } from './line.ts'
+import type { Listings } from './listings.ts'
 import type { Stage } from './stage.ts'
 import type { Plan, Service, Trouble } from './trouble.ts'
 
@@ -24,6 +25,7 @@ export interface Surroundings {
   stage: Stage
   trouble: Trouble
   history: History
+  listings: Listings
   settings: FunctionParts['settings']
   /** Told of each IndexFaces call before it is sent, and when the worker last read the desired state. */
   onIndexFaces: (call: { event: string; user: string; photo: string; begunAt: number; by: string }) => void
@@ -49,7 +51,13 @@ export interface Surroundings {
   onDeath: () => void
 }
 
-const PATIENCE_MS: Record<Service, number> = { database: 10_000, rekognition: 10_000, s3: 10_000, sqs: 5_000 }
+const PATIENCE_MS: Record<Service, number> = {
+  database: 10_000,
+  rekognition: 10_000,
+  s3: 10_000,
+  sqs: 5_000,
+  secret: 5_000,
+}
 
 const PHOTO_FAILURES: ReadonlySet<FailureKind> = new Set(['photo_unreadable', 'photo_unusable'])
 
@@ -114,6 +122,13 @@ export class Invocation {
       this.#ended.abort()
       if (!this.#dead) this.#around.stage.lines.giveBack(this.#line)
     }
+  }
+
+  /** Reads the key of the database, as a new container does before anything else. @throws {Error} when it can't */
+  readSecret(): Promise<void> {
+    return this.#call('secret', 'GetParameters', async ({ error }) => {
+      if (error) throw new Error(`SSM: ${error.name}`)
+    })
   }
 
   #dieOf(cause: string): void {
@@ -234,7 +249,7 @@ export class Invocation {
   }
 
   #sendToRekognition = (command: Parameters<RekognitionClient['send']>[0]) => {
-    const { stage, history, onIndexFaces, onIndexed, settings } = this.#around
+    const { stage, clock, history, listings, onIndexFaces, onIndexed, settings } = this.#around
     const operation = command.constructor.name.replace(/Command$/, '')
     const input = command.input as {
       CollectionId: string
@@ -249,7 +264,7 @@ export class Invocation {
     if (operation === 'IndexFaces' && user && !this.#dead)
       onIndexFaces({ event, user, photo, begunAt: this.#begunAt, by: this.name })
     const key = [operation, event, user ?? input.FaceIds?.join() ?? ''].join(' ')
-    return this.#call('rekognition', key, async ({ error }) => {
+    return this.#call('rekognition', key, async ({ error, lagMs = 0 }) => {
       if (error) stage.failNext(operation, input, error)
       const seen = stage.imageIds.get(photo)
       const held = stage.rekognition
@@ -265,7 +280,14 @@ export class Invocation {
       }
       try {
         const answer = await stage.rekognitionClient.send(command)
-        history.note(about, `${this.name} ${operation} ${photo}${input.FaceIds?.join() ?? ''} landed`)
+        const then =
+          operation === 'ListFaces' && lagMs > 0 && listings.at(input.CollectionId, clock.now() - lagMs)
+        const late = then ? `, ${lagMs} ms behind` : ''
+        history.note(about, `${this.name} ${operation} ${photo}${input.FaceIds?.join() ?? ''} landed${late}`)
+        if (then)
+          return {
+            Faces: then.map((face) => ({ FaceId: face.faceId, ExternalImageId: face.externalImageId })),
+          }
         await tell(held ? 'held' : 'face')
         return answer
       } catch (failure) {

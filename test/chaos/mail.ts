@@ -6,7 +6,7 @@ import {
 } from '@aws-sdk/client-sqs'
 import type { SQSRecord } from 'aws-lambda'
 import { finalize } from '../../src/finalizer/finalizer.ts'
-import { work } from '../../src/worker/worker.ts'
+import { returnAll, work } from '../../src/worker/worker.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
 import type { Random } from './random.ts'
 
@@ -147,13 +147,15 @@ export class Mail {
     const invocation = new Invocation(`worker ${number}`, this.#around, WORKER_SECONDS)
     this.#running++
     const outcomes = await invocation
-      .run((parts) =>
-        work(
-          messages.map((message) => asRecord(message, this.#originOf(message))),
-          parts,
-          invocation.remaining,
-        ),
-      )
+      .run(async (parts) => {
+        const records = messages.map((message) => asRecord(message, this.#originOf(message)))
+        try {
+          await invocation.readSecret()
+        } catch (error) {
+          return returnAll(records, error, parts) // as the handler does
+        }
+        return work(records, parts, invocation.remaining)
+      })
       .catch(() => [])
     this.#running--
     this.#dispatchSoon()
@@ -171,12 +173,13 @@ export class Mail {
       this.#visibleAt.set(ReceiptHandle, clock.now() + DEAD_LETTER_VISIBILITY_MS)
     const invocation = new Invocation(`finalizer ${++this.#batches}`, this.#around, FINALIZER_SECONDS)
     const done = await invocation
-      .run((parts) =>
-        finalize(
+      .run(async (parts) => {
+        await invocation.readSecret()
+        return finalize(
           messages.map((message) => asRecord(message, 'dead-letters')),
           parts,
-        ),
-      )
+        )
+      })
       .then(
         () => true,
         () => false,

@@ -1,12 +1,14 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import type { LambdaFunctionURLEvent } from 'aws-lambda'
 import { type Attendee, attendeeKey, readMessage } from '../../src/core/message.ts'
+import { DATABASE_TIMEOUT_MS, DESIRED_STATE_MAX_AGE_MS } from '../../src/core/policy.ts'
 import { answerNudge } from '../../src/scheduler/nudge.ts'
 import { DEFAULT_WINDOW_MINUTES, schedule } from '../../src/scheduler/scheduler.ts'
 import { Clock, pauseBy } from './clock.ts'
 import { History } from './history.ts'
-import { unrest, type Violation, violations } from './invariants.ts'
+import { unnoticed, unrest, type Violation, violations } from './invariants.ts'
 import { Invocation, type Surroundings } from './invocation.ts'
+import { Listings } from './listings.ts'
 import { Mail } from './mail.ts'
 import { Random } from './random.ts'
 import type { Stage } from './stage.ts'
@@ -64,6 +66,8 @@ export const REST_BOUND_MINUTES = 30
 
 const MINUTE = 60_000
 const SCHEDULER_SECONDS = 60
+/** Consent is read again when it is too old, which may take as long as the database may. */
+const OLDEST_CONSENT_MS = DESIRED_STATE_MAX_AGE_MS + DATABASE_TIMEOUT_MS
 const SECRET = 'not so secret a secret'
 
 /**
@@ -150,6 +154,7 @@ class Simulation {
   readonly #world: World
   readonly #around: Surroundings
   readonly #mail: Mail
+  readonly #listings = new Listings()
   readonly #found: Violation[] = []
   readonly #once = new Set<string>()
   readonly #claims = new Map<string, number>()
@@ -170,12 +175,13 @@ class Simulation {
     this.#conditions = conditions
     const history = new History(() => clock.now())
     this.#history = history
-    this.#trouble = new Trouble(random.of('trouble'), conditions.forecast)
+    this.#trouble = new Trouble(random.of('trouble'), conditions.forecast, conditions.unruly)
     this.#world = new World(random.of('world'), stage, clock, history)
     this.#around = {
       clock,
       stage,
       history,
+      listings: this.#listings,
       trouble: this.#trouble,
       settings: {
         collectionPrefix: 'memento_event_',
@@ -297,18 +303,26 @@ class Simulation {
 
   #lookAround = async (aheadMs: number): Promise<void> => {
     if (this.#crash) throw this.#crash
+    for (const event of this.#world.events) {
+      const collection = `${this.#around.settings.collectionPrefix}${event}`
+      this.#listings.take(collection, this.#clock.now(), this.#stage.rekognition.collection(collection))
+    }
     const { nudges, unsettled } = await this.#stage.putAhead(aheadMs)
     this.#takeNudges(nudges)
     this.#checkSettling(unsettled)
   }
 
-  /** Returns the minutes that it took. */
+  /** Returns the minutes until nothing was left to do; what reconcile alone can find is waited for, too. */
   async #comeToRest(): Promise<number> {
     const began = this.#clock.now()
+    let calm: number | undefined
     for (;;) {
-      const left = await unrest(this.#stage)
+      const open = await unrest(this.#stage)
       const minutes = (this.#clock.now() - began) / MINUTE
-      if (left.length === 0 && this.#mail.idle && this.#world.idle) return minutes
+      const idle = open.length === 0 && this.#mail.idle && this.#world.idle
+      if (idle) calm ??= minutes
+      const left = idle ? await unnoticed(this.#stage, this.#world.unnoticedAt) : open
+      if (idle && left.length === 0) return calm ?? minutes
       if (minutes > REST_BOUND_MINUTES) {
         for (const what of left) {
           const [, event, user] = /([0-9a-f-]{36})?(?:\/([0-9a-f-]{36}))?$/.exec(what) ?? []
@@ -351,7 +365,10 @@ class Simulation {
 
   #schedule(): void {
     this.#invoke(`scheduler ${++this.#schedulers}`, (invocation) =>
-      invocation.run((parts) => schedule(DEFAULT_WINDOW_MINUTES, parts, invocation.remaining)),
+      invocation.run(async (parts) => {
+        await invocation.readSecret()
+        return schedule(DEFAULT_WINDOW_MINUTES, parts, invocation.remaining)
+      }),
     )
   }
 
@@ -428,10 +445,16 @@ class Simulation {
 
   #seeIndexFaces: Surroundings['onIndexFaces'] = ({ event, user, photo, begunAt, by }) => {
     this.#calls.made++
+    const age = this.#clock.now() - begunAt
+    if (age > OLDEST_CONSENT_MS)
+      this.#found.push({
+        promise: 'consent is read right before the call',
+        about: { event, user },
+        found: `${by} indexes ${photo} ${Math.round(age)} ms after it read what is wanted`,
+      })
     if (this.#world.wantedSince(event, user, photo, begunAt)) return
-    const promise = 'consent decides at the moment of the call'
     this.#found.push({
-      promise,
+      promise: 'consent decides at the moment of the call',
       about: { event, user },
       found: `${by} indexes ${photo}, unwanted when it asked`,
     })

@@ -1,7 +1,7 @@
 import type { ErrorName } from '../../local/rekognition/errors.ts'
 import type { Random } from './random.ts'
 
-export type Service = 'database' | 'rekognition' | 's3' | 'sqs'
+export type Service = 'database' | 'rekognition' | 's3' | 'sqs' | 'secret'
 
 /** What becomes of one call. */
 export interface Plan {
@@ -15,6 +15,8 @@ export interface Plan {
   error?: { strikes: 'before' | 'after'; name: ErrorName }
   /** The caller dies so many ms after it made the call, which goes its way all the same. */
   diesAfterMs?: number
+  /** A listing shows the collection as it was so many ms ago. */
+  lagMs?: number
 }
 
 /** Probabilities of what goes wrong with a call. */
@@ -50,6 +52,7 @@ const SKIES: Record<Service, Partial<Record<WeatherName, number>>> = {
   rekognition: { calm: 1, flaky: 5, stormy: 3, deadly: 4, away: 0.3, throttled: 0.5, denied: 0.2 },
   s3: { calm: 3, flaky: 4, stormy: 1, away: 0.3 },
   sqs: { calm: 4, flaky: 4, stormy: 1, away: 0.5 },
+  secret: { fine: 8, flaky: 2, away: 0.5 },
 }
 
 /**
@@ -57,6 +60,9 @@ const SKIES: Record<Service, Partial<Record<WeatherName, number>>> = {
  * rest. So none lands later than this after its maker, who waits 10 s, made it.
  */
 const LATEST_MS = 35_000
+
+/** How far listings lag behind: less than LISTING_LAG_SECONDS. */
+const LISTINGS_LAG_MS = [0, 0, 0, 2_000, 10_000, 20_000]
 
 const WAYS = ['thereMs', 'backMs'] as const
 
@@ -87,6 +93,7 @@ export function changeable(random: Random, minutes: number): Forecast {
     rekognition: forecast('rekognition'),
     s3: forecast('s3'),
     sqs: forecast('sqs'),
+    secret: forecast('secret'),
   }
 }
 
@@ -105,12 +112,15 @@ export function outage(name: OutageName, fromMs: number, untilMs: number): Forec
 export class Trouble {
   readonly #random: Random
   readonly #forecast: Forecast
+  readonly #listingsLag: boolean
   #began = Number.POSITIVE_INFINITY
   #over = false
 
-  constructor(random: Random, forecast: Forecast) {
+  /** @param listingsLag whether ListFaces may lag behind, which is no fault */
+  constructor(random: Random, forecast: Forecast, listingsLag: boolean) {
     this.#random = random
     this.#forecast = forecast
+    this.#listingsLag = listingsLag
   }
 
   /** From now on the weather is as forecast; until now it was fine. */
@@ -155,6 +165,8 @@ export class Trouble {
     }
     if (random.chance(weather.death))
       plan.diesAfterMs = random.between(0, Math.min(plan.thereMs + plan.backMs + 1000, 9_000))
+    if (this.#listingsLag && !this.#over && String(call[1]).startsWith('ListFaces'))
+      plan.lagMs = random.pick(LISTINGS_LAG_MS)
     return plan
   }
 

@@ -1,6 +1,7 @@
 import { DeleteCollectionCommand, IndexFacesCommand } from '@aws-sdk/client-rekognition'
 import type pg from 'pg'
 import { deleteFaces, listFaces } from '../../src/core/collection.ts'
+import { restoreBackup, takeBackup } from './backup.ts'
 import type { Clock } from './clock.ts'
 import type { History } from './history.ts'
 import type { Random } from './random.ts'
@@ -60,10 +61,13 @@ export class World {
   readonly offers = new Map<string, number>()
   /** Attendees, as `event/user`, with whom a worker is busy: a change of theirs meets it in the middle. */
   readonly busy = new Set<string>()
+  /** When something last happened that no trigger and no bucket told of: reconcile has to find it. */
+  unnoticedAt: number | undefined
   #changes = 0
   #requests = 0
   #ownCalls = 0
   #meddles = false
+  #restoring = false
 
   readonly #random: Random
   readonly #stage: Stage
@@ -72,6 +76,7 @@ export class World {
   readonly #users = new Map<string, AppUser>()
   readonly #events = new Map<string, AppEvent>()
   readonly #consents = new Set<string>()
+  readonly #replaced = new Set<string>() // keys of objects that are being replaced
   readonly #log: { at: number; event: string | undefined; user: string | undefined }[] = []
 
   constructor(random: Random, stage: Stage, clock: Clock, history: History) {
@@ -79,6 +84,11 @@ export class World {
     this.#stage = stage
     this.#clock = clock
     this.#history = history
+  }
+
+  /** The ids of the app's events. */
+  get events(): string[] {
+    return [...this.#events.keys()]
   }
 
   get changes(): number {
@@ -113,7 +123,7 @@ export class World {
       await this.#clock.sleep(random.between(0, 2 * pace))
       if (stopped()) return
       const change = random.weighted<keyof typeof WEIGHTS>(
-        this.#meddles ? WEIGHTS : { ...WEIGHTS, 'collection lost': 0 },
+        this.#meddles ? WEIGHTS : { ...WEIGHTS, 'collection lost': 0, 'backup restored': 0 },
       )
       await this.#changesOf[change](random)
       this.#changes++
@@ -177,6 +187,42 @@ export class World {
     return free.length > 0 ? random.pick(busy.length > 0 ? busy : free) : undefined
   }
 
+  get #nothingHeld(): boolean {
+    return this.heldEvents().length === 0 && [...this.#users.values()].every(({ held }) => !held)
+  }
+
+  /** Attendees who consent to an event and whose rows nobody holds. */
+  #consentingTo(event: string): string[] {
+    return [...this.#consents]
+      .filter((key) => key.startsWith(event))
+      .map((key) => key.slice(event.length + 1))
+      .filter((user) => this.#users.get(user)?.held === false)
+  }
+
+  /** Consents of many attendees, in one statement. */
+  async #consentAll(event: string, users: string[], allow: boolean): Promise<void> {
+    await this.#write(
+      { event },
+      `${users.length} attendees ${allow ? 'consent' : 'take consent back'} in one statement`,
+      () => {
+        for (const user of users)
+          if (allow) this.#consents.add(`${event}/${user}`)
+          else this.#consents.delete(`${event}/${user}`)
+      },
+      `insert into event_consents (event_id, user_id, allow_recognition) select $1, u, $3 from unnest($2::uuid[]) u
+       on conflict (event_id, user_id) do update set allow_recognition = excluded.allow_recognition`,
+      [event, users, allow],
+    )
+  }
+
+  /** Something that goes on beside what else changes. */
+  #aside(act: () => Promise<void>): void {
+    this.#ownCalls++
+    void act().finally(() => {
+      this.#ownCalls--
+    })
+  }
+
   /** One transaction of the app. What it means is known to be so from before its commit: it may be seen from then on. */
   async #write(
     about: { event?: string; user?: string },
@@ -185,6 +231,7 @@ export class World {
     sql: string,
     values: unknown[],
     openForMs = 0,
+    mode = '',
   ): Promise<void> {
     const event = about.event ? this.#events.get(about.event) : undefined
     const user = about.user ? this.#users.get(about.user) : undefined
@@ -194,12 +241,12 @@ export class World {
     }
     let client: pg.PoolClient | undefined
     try {
-      client = await this.#clock.during(async () => {
-        const made = await this.#stage.sql.connect()
-        await made.query("begin; set local lock_timeout = '3s'; set local statement_timeout = '4s'")
+      client = await this.#clock.during(() => this.#stage.sql.connect())
+      const made = client
+      await this.#clock.during(async () => {
+        await made.query(`begin; set local lock_timeout = '3s'; set local statement_timeout = '4s'; ${mode}`)
         this.touched.add(about.event ?? '')
         await made.query(sql, values)
-        return made
       })
       if (openForMs > 0) {
         hold(true)
@@ -411,6 +458,36 @@ export class World {
     )
   }
 
+  /** Puts the backup back. Returns false when the tables were not free; nothing has changed then. */
+  async #restore(copy: {
+    users: (readonly [string, AppUser])[]
+    events: (readonly [string, AppEvent])[]
+    consents: string[]
+  }): Promise<boolean> {
+    this.#note({})
+    try {
+      await restoreBackup(this.#stage, () => {
+        this.#users.clear()
+        for (const [id, user] of copy.users) this.#users.set(id, user)
+        this.#events.clear()
+        for (const [id, event] of copy.events) {
+          this.#events.set(id, event)
+          this.offers.set(id, (this.offers.get(id) ?? 0) + 1)
+          this.touched.add(id)
+        }
+        this.#consents.clear()
+        for (const key of copy.consents) this.#consents.add(key)
+      })
+    } catch (error) {
+      this.#history.note({}, `the backup could not be restored: ${String(error)}`)
+      return false
+    }
+    this.#note({})
+    this.unnoticedAt = this.#clock.now()
+    this.#history.note({}, 'the backup is restored')
+    return true
+  }
+
   async #offerAgain(event: string): Promise<void> {
     this.offers.set(event, (this.offers.get(event) ?? 0) + 1)
     await this.#setEvent(event, 'the event is set back to pending', () => {}, `indexing_status = 'pending'`)
@@ -459,7 +536,7 @@ export class World {
     },
     'photo, slowly': async (random) => {
       const user = this.#someConsent(random)?.user
-      if (user) void this.#setPhoto(user, await this.#newPhoto(random), random.between(2_000, 60_000))
+      if (user) void this.#setPhoto(user, await this.#newPhoto(random), random.between(2_000, 180_000))
     },
     'photo and back': async (random) => {
       const user = this.#someConsent(random)?.user
@@ -488,16 +565,124 @@ export class World {
     'photo replaced in place': async (random) => {
       const user = this.#someConsent(random)?.user
       const key = this.#users.get(user ?? '')?.photo
-      if (!user || !key?.startsWith('photos/')) return
-      await this.#clock.during(() => this.#stage.deleteObject(key))
-      this.photos.set(key, { content: undefined, usable: false })
-      this.#history.note({ user }, `the app: object ${key} is deleted`)
-      await this.#clock.sleep(random.pick([0, 2_000, 10_000, 40_000]))
-      if (random.chance(0.1)) return // the person gives up
-      await this.#upload(key, `face ${random.uuid()}`, true)
-      this.#history.note({ user }, `the app: object ${key} is there again`)
-      await this.#clock.sleep(random.pick([0, 1_000, 5_000]))
-      await this.#confirm(key, random.chance(0.2))
+      if (!user || !key?.startsWith('photos/') || this.#replaced.has(key)) return
+      const gapMs = random.pick([0, 2_000, 10_000, 40_000, 150_000, 300_000])
+      const replace = async () => {
+        this.#replaced.add(key)
+        await this.#clock.during(() => this.#stage.deleteObject(key))
+        this.photos.set(key, { content: undefined, usable: false })
+        this.#history.note({ user }, `the app: object ${key} is deleted`)
+        this.unnoticedAt = this.#clock.now()
+        await this.#clock.sleep(gapMs)
+        this.#replaced.delete(key)
+        if (random.chance(0.1)) return // the person gives up
+        await this.#upload(key, `face ${random.uuid()}`, true)
+        this.#history.note({ user }, `the app: object ${key} is there again`)
+        this.unnoticedAt = this.#clock.now()
+        await this.#clock.sleep(random.pick([0, 1_000, 5_000]))
+        if (random.chance(0.9)) await this.#confirm(key, random.chance(0.2)) // or the confirmation is lost
+      }
+      if (gapMs <= 40_000) await replace()
+      else this.#aside(replace)
+    },
+    'everybody at once': async (random) => {
+      const event = this.#someEvent(random)
+      if (!event) return
+      const users = this.#consentingTo(event).filter(() => random.chance(0.7))
+      await this.#consentAll(event, users, false)
+      await this.#clock.sleep(random.pick([0, 3_000, 30_000]))
+      if (this.#events.get(event)?.held === false && random.chance(0.8))
+        await this.#consentAll(
+          event,
+          users.filter((user) => this.#users.get(user)?.held === false),
+          true,
+        )
+    },
+    'all photos named again': async () => {
+      const users = [...this.#users].filter(([, { held, profile }]) => !held && profile).map(([user]) => user)
+      await this.#write(
+        {},
+        `${users.length} photos are named again in one statement`,
+        () => {},
+        'update profiles set photo_path = photo_path where user_id = any ($1)',
+        [users],
+      )
+    },
+    'consents truncated': async (random) => {
+      if (!this.#nothingHeld) return
+      const before = [...this.#consents].map((key) => key.split('/') as [string, string])
+      await this.#write(
+        {},
+        'all consents are truncated',
+        () => this.#consents.clear(),
+        'truncate event_consents',
+        [],
+      )
+      await this.#clock.sleep(random.pick([0, 3_000, 30_000]))
+      if (!this.#nothingHeld) return
+      for (const event of this.events) {
+        const users = before
+          .filter(([of, user]) => of === event && this.#users.has(user) && random.chance(0.7))
+          .map(([, user]) => user)
+        if (this.#events.get(event)?.held === false && users.length > 0)
+          await this.#consentAll(event, users, true)
+      }
+    },
+    'triggers do not fire': async (random) => {
+      const who = this.#someConsent(random)
+      const known = this.#users.get(who?.user ?? '')
+      if (!who || !known) return
+      const replica = 'set local session_replication_role = replica'
+      const kind = random.pick(['revoke', 'consent', 'photo'] as const)
+      if (kind === 'photo' && known.profile) {
+        const photo = await this.#newPhoto(random)
+        await this.#write(
+          { user: who.user },
+          `photo ${photo}, and no trigger fires`,
+          () => {
+            known.photo = photo
+          },
+          'update profiles set photo_path = $2 where user_id = $1',
+          [who.user, photo],
+          0,
+          replica,
+        )
+      } else {
+        const event = kind === 'consent' ? this.#someEvent(random) : who.event
+        if (!event) return
+        await this.#write(
+          { event, user: who.user },
+          `${kind === 'consent' ? 'consents' : 'takes consent back'}, and no trigger fires`,
+          () => this.#consents[kind === 'consent' ? 'add' : 'delete'](`${event}/${who.user}`),
+          `insert into event_consents (event_id, user_id, allow_recognition) values ($1, $2, $3)
+           on conflict (event_id, user_id) do update set allow_recognition = excluded.allow_recognition`,
+          [event, who.user, kind === 'consent'],
+          0,
+          replica,
+        )
+      }
+      this.unnoticedAt = this.#clock.now()
+    },
+    'backup restored': async (random) => {
+      if (this.#restoring || !this.#nothingHeld) return
+      this.#restoring = true
+      const copy = await this.#clock.during(async () => {
+        await takeBackup(this.#stage)
+        return {
+          users: [...this.#users].map(([id, user]) => [id, { ...user }] as const),
+          events: [...this.#events].map(([id, event]) => [id, { ...event }] as const),
+          consents: [...this.#consents],
+        }
+      })
+      this.#history.note({}, 'a backup is taken')
+      this.#aside(async () => {
+        await this.#clock.sleep(random.between(5_000, 120_000))
+        for (let tries = 0; tries < 20; tries++) {
+          if (this.#nothingHeld && (await this.#clock.during(() => this.#restore(copy)))) break
+          await this.#clock.sleep(5_000)
+        }
+        this.#restoring = false
+      })
     },
     'no profile': async (random) => {
       const user = this.#someUser(random)
@@ -590,11 +775,11 @@ export class World {
           'the event is renamed',
           () => {},
           `name = 'renamed'`,
-          random.between(5_000, 80_000),
+          random.between(5_000, random.pick([80_000, 80_000, 240_000])),
         )
     },
     'event closed': async (random) => {
-      const event = this.#someEvent(random)
+      const event = this.#someConsent(random)?.event // often with a worker in the middle of it
       if (!event || this.#events.size < 3) return
       await this.#setEvent(
         event,
@@ -653,7 +838,12 @@ const WEIGHTS = {
   'event stopped': 3,
   'event moved': 2,
   'event held': 3,
-  'event closed': 1,
+  'event closed': 2,
+  'everybody at once': 1.5,
+  'all photos named again': 1,
+  'consents truncated': 0.3,
+  'triggers do not fire': 3,
+  'backup restored': 0.7,
   'event offered again': 1,
   'collection lost': 3,
 } as const
