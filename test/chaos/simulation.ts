@@ -515,7 +515,7 @@ class Simulation {
     }
   }
 
-  /** Whoever ends the last job settles the event, in the same transaction; the rescue is for what the app held back. */
+  /** The transaction that ends an event's last job settles the event, unless the app holds the event's row: then the next rescue does. */
   #checkSettling(unsettled: string[]): void {
     for (const event of [...this.#world.touched, ...this.#world.heldEvents()]) this.#excused.add(event)
     this.#world.touched.clear()

@@ -248,8 +248,8 @@ describe('status', () => {
     const event = await app.event()
     const hostile = '\u001b[2J\u009b2J\u007f\u061c\u202ereversed\u2066'
     await app.change(event, { name: `'${hostile}'` })
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-    const controls = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
+    // Control and format characters, and separators of lines and paragraphs; not the line feed.
+    const controls = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
     for (const options of [{}, { json: true }, { event }, { event, json: true }])
       expect((await run(status, options)).out).not.toMatch(controls)
     expect(only(documentOf(await run(status, { json: true })).events).name).toBe(hostile)
