@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest'
+import {
+  type Argument,
+  COLLECTION_STATES,
+  CONTRACT,
+  type FunctionName,
+  JOB_STATES,
+  RUN_STATES,
+} from '../../src/core/contract.ts'
+import { faceOf, one, openLedger } from '../support/ledger.ts'
+
+const PREFIX = 'indexing_'
+
+describe('the contract of src/core with the database', () => {
+  it('names every function that the API serves, with its arguments, their types and which of them may be left out', async () => {
+    const { owner } = await openLedger()
+    const { rows } = await owner.query<{ name: string; args: [string, string, boolean][] | null }>(`
+      select p.proname as name, (
+        select jsonb_agg(jsonb_build_array(a.name, format_type(a.type, null), a.n > p.pronargs - p.pronargdefaults) order by a.n)
+        from unnest(p.proargnames, p.proargtypes::oid[]) with ordinality as a(name, type, n)
+      ) as args
+      from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname like 'indexing\\_%'`)
+    const served = Object.fromEntries(
+      rows.map(({ name, args }) => [
+        name.slice(PREFIX.length),
+        Object.fromEntries((args ?? []).map(readArgument)),
+      ]),
+    )
+    const written = Object.fromEntries(
+      Object.entries(CONTRACT).map(([name, { args }]) => [
+        name,
+        Object.fromEntries(Object.entries(args).map(told)),
+      ]),
+    )
+    expect(served).toEqual(written)
+  })
+
+  it.each([
+    ['face_jobs_state', JOB_STATES],
+    ['event_runs_state', RUN_STATES],
+    ['event_runs_collection', COLLECTION_STATES],
+  ])('has the states of the check constraint %s', async (constraint, states) => {
+    const { owner } = await openLedger()
+    const definition = await one<string>(
+      owner,
+      'select pg_get_constraintdef(oid) from pg_constraint where conname = $1',
+      [constraint],
+    )
+    expect([...definition.matchAll(/'(\w+)'/g)].map(([, state]) => state)).toEqual(states)
+  })
+
+  it('has the answers of all functions, as they are with an event under way', async () => {
+    const { app, owner, prepare, sendAll, work, fail } = await openLedger()
+    const event = await app.event()
+    const [user = ''] = await app.users(3)
+    await app.consent(event, await one<string[]>(owner, 'select array_agg(user_id) from profiles'))
+    await prepare()
+    const messages = await sendAll()
+    await work(messages.slice(0, 1))
+    await fail(messages.slice(1, 2))
+    const [job = { event_id: '', user_id: '', version: 1 }] = messages.slice(2)
+    const token = '99999999-9999-4999-8999-999999999999'
+    const letter = { message_id: 'm', body: 'b', attributes: {}, problem: 'p' }
+    const asked: Record<FunctionName, Record<string, unknown>> = {
+      schema_version: {},
+      start_run: { tps: 5, max_failed_share: 0 },
+      claim: { window_minutes: 20 },
+      fan_out: {},
+      process_changes: { erasing: true },
+      note_photos: { photo_keys: [`photos/${user}`] },
+      collections_due: { page: 10 },
+      collections_done: { results: [{ event_id: event, result: 'exists' }], quiet_seconds: 120 },
+      may_create_collection: { event },
+      take_send_batch: { page: 10, work_cap: 10, urgent_cap: 10 },
+      lease: { messages: [job], token, lease_seconds: 60 },
+      refresh: { jobs: [job], slots: 1, throttled: false },
+      complete: {
+        token,
+        results: [
+          {
+            ...job,
+            outcome: 'indexed',
+            photo_key: `photos/${user}`,
+            photo_etag: 'e',
+            face_id: faceOf('photo'),
+            obsolete_face_ids: [],
+            needs_listing: false,
+            refused: null,
+            reason: null,
+            error: null,
+            index_calls: 1,
+          },
+        ],
+        throttled: false,
+        quiet_seconds: 30,
+        grace_seconds: 600,
+      },
+      fail_dead_letters: { letters: [job] },
+      keep_dead_letters: { letters: [letter] },
+      rescue: { lost_after_seconds: 480, batch_seconds: 90 },
+      reconcile_due: { page: 10, event },
+      reconcile: {
+        event,
+        as_of: new Date().toISOString(),
+        after: null,
+        through: null,
+        faces: [{ user_id: user, face_ids: ['another'] }],
+        lag_seconds: 30,
+      },
+      reconcile_done: { event, as_of: new Date().toISOString() },
+      orphans_due: {},
+      orphans: { events: [event, token] },
+      replay: { event },
+      progress: {},
+      jobs: { event },
+      attendee: { attendee: user },
+      forecast: {},
+      unclaimed: {},
+      dead_letters: {},
+      health: { window_minutes: 20 },
+      begin_nudged_run: { run_seconds: 60 },
+      end_nudged_run: {},
+    }
+    for (const [name, args] of Object.entries(asked)) {
+      const given = Object.entries(args)
+      const named = given.map(([key], index) => `${key} => $${index + 1}`)
+      const values = given.map(([, value]) => asParameter(value))
+      const answer = await one(owner, `select public.${PREFIX}${name}(${named})`, values)
+      const read = CONTRACT[name as FunctionName].answer.safeParse(answer)
+      expect(read.success, `${name}: ${JSON.stringify(answer)} ${read.error?.message}`).toBe(true)
+    }
+  })
+})
+
+const readArgument = ([name, type, optional]: [string, string, boolean]) => [name, { type, optional }]
+const told = ([name, { type, optional }]: [string, Argument<unknown>]) => [name, { type, optional }]
+
+const isTexts = (value: unknown) => Array.isArray(value) && value.every((item) => typeof item === 'string')
+const asParameter = (value: unknown) =>
+  typeof value === 'object' && value !== null && !isTexts(value) ? JSON.stringify(value) : value
