@@ -1,7 +1,7 @@
 -- The functions and triggers of the event indexer.
 -- Written by "npm run migration" from supabase/source. Edit there.
 
--- ── app.sql 6c36ead1bbdacdc6
+-- ── app.sql cfacade2e2e5984a
 
 -- The adapter to the app: the only file that knows its tables and columns.
 --
@@ -61,121 +61,119 @@ language sql set search_path = '' as $$
 $$;
 
 -- The triggers. They run inside the app's transactions, so they must neither fail nor wait, whatever the app's columns or our
--- tables look like: rows are read as jsonb, where a column that is gone is null. What they cannot note, reconcile finds.
-
-create or replace function indexing.as_uuid(value text) returns uuid
-language sql immutable as $$
-  select case when value ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then value::uuid end
-$$;
-
-create or replace function indexing.consent_in(app_row jsonb)
-returns table (event_id uuid, user_id uuid, allows boolean) language sql immutable as $$
-  select
-    indexing.as_uuid(app_row ->> 'event_id'), indexing.as_uuid(app_row ->> 'user_id'),
-    coalesce(app_row ->> 'allow_recognition', 'false') in ('true', 't', 'yes', '1')
-$$;
+-- tables look like. Each reads the changed rows in a block of its own, which catches a column that is gone or of another type;
+-- a subtransaction that writes nothing costs no id. What cannot be read is noted as "everything".
+--
+-- EXCEPT and not an anti-join: a plan is kept for the session, and a nested loop that suits one row would not suit 50,000.
 
 create or replace function indexing.on_consents() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  events uuid[];
+  given_events uuid[];
+  given_users uuid[];
+  taken_events uuid[];
+  taken_users uuid[];
 begin
   if not indexing.can_note() then
     return null;
-  elsif tg_op = 'INSERT' then
-    with noted as (
-      insert into indexing.changes (source, event_id, user_id)
-      select 'consents', c.event_id, c.user_id
-      from new_rows n cross join lateral indexing.consent_in(to_jsonb(n)) c
-      where c.allows and num_nulls(c.event_id, c.user_id) = 0
-      returning event_id
-    ) select array_agg(distinct event_id) into events from noted;
-  elsif tg_op = 'DELETE' then
-    with noted as (
-      insert into indexing.changes (source, event_id, user_id, erases)
-      select 'consents', c.event_id, c.user_id, true
-      from old_rows o cross join lateral indexing.consent_in(to_jsonb(o)) c
-      where c.allows and num_nulls(c.event_id, c.user_id) = 0
-      returning event_id
-    ) select array_agg(distinct event_id) into events from noted;
-  else
-    with was as (
-      select c.event_id, c.user_id from old_rows o cross join lateral indexing.consent_in(to_jsonb(o)) c where c.allows
-    ), is_now as (
-      select c.event_id, c.user_id from new_rows n cross join lateral indexing.consent_in(to_jsonb(n)) c where c.allows
-    ), noted as (
-      insert into indexing.changes (source, event_id, user_id, erases)
-      select 'consents', event_id, user_id, erases from (
-        select *, true from (select * from was except select * from is_now) taken
-        union all select *, false from (select * from is_now except select * from was) given
-      ) changed (event_id, user_id, erases)
-      where num_nulls(event_id, user_id) = 0
-      returning event_id
-    ) select array_agg(distinct event_id) into events from noted;
   end if;
-  if events is not null and indexing.may_nudge()
-    and exists (select from indexing.event_runs r where r.event_id = any (events)) then
-    perform indexing.nudge();
-  end if;
+  begin
+    if tg_op = 'INSERT' then
+      select array_agg(n.event_id), array_agg(n.user_id) into given_events, given_users from new_rows n where n.allow_recognition;
+    elsif tg_op = 'DELETE' then
+      select array_agg(o.event_id), array_agg(o.user_id) into taken_events, taken_users from old_rows o where o.allow_recognition;
+    else
+      select array_agg(c.event_id), array_agg(c.user_id) into given_events, given_users from (
+        select n.event_id, n.user_id from new_rows n where n.allow_recognition
+        except select o.event_id, o.user_id from old_rows o where o.allow_recognition
+      ) c;
+      select array_agg(c.event_id), array_agg(c.user_id) into taken_events, taken_users from (
+        select o.event_id, o.user_id from old_rows o where o.allow_recognition
+        except select n.event_id, n.user_id from new_rows n where n.allow_recognition
+      ) c;
+    end if;
+  exception when others then
+    perform indexing.note_everything(sqlerrm);
+    return null;
+  end;
+  perform indexing.note_consents(given_events, given_users, false);
+  perform indexing.note_consents(taken_events, taken_users, true);
   return null;
 end
 $$;
 
--- Row by row, since only such a trigger fires for a statement that names photo_path with an equal value: the app does that
--- after it has replaced the object under the same key.
-create or replace function indexing.on_profile() returns trigger
+-- Before an update that names photo_path, also with an equal value: the app does that after it has replaced the object under
+-- the same key. A trigger with a column list cannot see the rows, so it leaves word for the one that can. The word holds until the
+-- transaction ends: a look too many costs a HeadObject request, one too few a face.
+create or replace function indexing.on_photo_named() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform set_config('indexing.photo_named', 'yes', true);
+  return null;
+end
+$$;
+
+create or replace function indexing.on_profiles() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  changed constant jsonb := to_jsonb(coalesce(new, old));
-  attendee constant uuid := indexing.as_uuid(changed ->> 'user_id');
+  named constant boolean := coalesce(current_setting('indexing.photo_named', true), '') = 'yes';
+  changed uuid[];
+  erased uuid[];
 begin
-  if attendee is null or not indexing.can_note() or (tg_op = 'INSERT' and changed ->> 'photo_path' is null) then
+  if not indexing.can_note() then
     return null;
   end if;
-  insert into indexing.changes (source, user_id, erases)
-  values ('profiles', attendee, tg_op = 'DELETE' or changed ->> 'photo_path' is null);
-  if indexing.may_nudge() and exists (select from indexing.face_jobs j where j.user_id = attendee) then
-    perform indexing.nudge();
-  end if;
+  begin
+    if tg_op = 'INSERT' then
+      select array_agg(n.user_id) into changed from new_rows n where n.photo_path is not null;
+    elsif tg_op = 'DELETE' then
+      select array_agg(o.user_id) into erased from old_rows o;
+    else
+      select array_agg(c.user_id) filter (where c.photo_path is not null), array_agg(c.user_id) filter (where c.photo_path is null)
+      into changed, erased from (
+        select n.user_id, n.photo_path from new_rows n
+        except select o.user_id, o.photo_path from old_rows o where not named
+      ) c;
+    end if;
+  exception when others then
+    perform indexing.note_everything(sqlerrm);
+    return null;
+  end;
+  perform indexing.note_profiles(changed, false);
+  perform indexing.note_profiles(erased, true);
   return null;
 end
 $$;
 
--- Every column but indexing_status, which is ours: an event that is set back to pending is claimed anew.
+-- Every column but indexing_status, which is ours (an event that is set back to pending is claimed anew), and the name.
 create or replace function indexing.on_events() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  events uuid[];
+  changed uuid[];
+  closed uuid[];
 begin
   if not indexing.can_note() then
     return null;
-  elsif tg_op = 'DELETE' then
-    with noted as (
-      insert into indexing.changes (source, event_id, erases)
-      select 'events', indexing.as_uuid(to_jsonb(o) ->> 'event_id'), true from old_rows o
-      where indexing.as_uuid(to_jsonb(o) ->> 'event_id') is not null
-      returning event_id
-    ) select array_agg(event_id) into events from noted;
-  else
-    with was as (select to_jsonb(o) - array['indexing_status', 'name'] as event from old_rows o),
-    is_now as (select to_jsonb(n) - array['indexing_status', 'name'] as event from new_rows n),
-    noted as (
-      insert into indexing.changes (source, event_id, erases)
-      select 'events', indexing.as_uuid(event ->> 'event_id'),
-        bool_or(coalesce(event ->> 'cleanup_status', 'pending') <> 'pending')
-      from (
-        (select event from is_now except select event from was)
-        union all (select event from was except select event from is_now)
-      ) changed
-      where indexing.as_uuid(event ->> 'event_id') is not null
-      group by 2
-      returning event_id
-    ) select array_agg(event_id) into events from noted;
   end if;
-  if events is not null and indexing.may_nudge()
-    and exists (select from indexing.event_runs r where r.event_id = any (events)) then
-    perform indexing.nudge();
-  end if;
+  begin
+    if tg_op = 'DELETE' then
+      select array_agg(o.event_id) into closed from old_rows o;
+    else
+      select array_agg(distinct c.event_id) filter (where not c.closed), array_agg(distinct c.event_id) filter (where c.closed)
+      into changed, closed from (
+        select n.event_id, coalesce(n.cleanup_status::text, 'pending') <> 'pending', to_jsonb(n) - array['indexing_status', 'name']
+        from new_rows n
+        except
+        select o.event_id, coalesce(o.cleanup_status::text, 'pending') <> 'pending', to_jsonb(o) - array['indexing_status', 'name']
+        from old_rows o
+      ) c (event_id, closed, facts);
+    end if;
+  exception when others then
+    perform indexing.note_everything(sqlerrm);
+    return null;
+  end;
+  perform indexing.note_events(changed, false);
+  perform indexing.note_events(closed, true);
   return null;
 end
 $$;
@@ -184,10 +182,7 @@ create or replace function indexing.on_truncate() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
   if indexing.can_note() then
-    insert into indexing.changes (source, erases) values ('everything', true);
-    if indexing.may_nudge() then
-      perform indexing.nudge();
-    end if;
+    perform indexing.note_everything('TRUNCATE of ' || tg_table_name);
   end if;
   return null;
 end
@@ -222,11 +217,13 @@ begin
     referencing old table as old_rows for each statement execute function indexing.on_consents();
 
   create or replace trigger indexing_profiles_inserted after insert on public.profiles
-    for each row execute function indexing.on_profile();
-  create or replace trigger indexing_profiles_updated after update of photo_path on public.profiles
-    for each row execute function indexing.on_profile();
+    referencing new table as new_rows for each statement execute function indexing.on_profiles();
+  create or replace trigger indexing_photo_named before update of photo_path on public.profiles
+    for each statement execute function indexing.on_photo_named();
+  create or replace trigger indexing_profiles_updated after update on public.profiles
+    referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_profiles();
   create or replace trigger indexing_profiles_deleted after delete on public.profiles
-    for each row execute function indexing.on_profile();
+    referencing old table as old_rows for each statement execute function indexing.on_profiles();
 
   create or replace trigger indexing_events_updated after update on public.events
     referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_events();
@@ -242,7 +239,7 @@ begin
 end
 $$;
 
--- ── notes.sql b7b67faee16c159e
+-- ── notes.sql 368af3dc3b14b437
 
 -- What the triggers call before they note a change, and the nudge.
 
@@ -276,10 +273,57 @@ begin
 end
 $$;
 
--- Whether this transaction has not nudged yet.
-create or replace function indexing.may_nudge() returns boolean
-language sql stable set search_path = '' as $$
-  select coalesce(current_setting('indexing.nudged', true), '') <> 'yes'
+-- What the triggers note: consents given or taken back, profiles, events. Null arrays are nothing. A change that concerns a
+-- claimed event nudges.
+
+create or replace function indexing.note_consents(events uuid[], users uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if events is not null then
+    insert into indexing.changes (source, event_id, user_id, erases)
+    select 'consents', c.event_id, c.user_id, erasing from unnest(events, users) as c(event_id, user_id)
+    where num_nulls(c.event_id, c.user_id) = 0;
+    if exists (select from indexing.event_runs r where r.event_id = any (events)) then
+      perform indexing.nudge();
+    end if;
+  end if;
+end
+$$;
+
+create or replace function indexing.note_profiles(users uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if users is not null then
+    insert into indexing.changes (source, user_id, erases)
+    select 'profiles', c.user_id, erasing from unnest(users) as c(user_id) where c.user_id is not null;
+    if exists (select from indexing.face_jobs j where j.user_id = any (users)) then
+      perform indexing.nudge();
+    end if;
+  end if;
+end
+$$;
+
+create or replace function indexing.note_events(events uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if events is not null then
+    insert into indexing.changes (source, event_id, erases)
+    select 'events', c.event_id, erasing from unnest(events) as c(event_id) where c.event_id is not null;
+    if exists (select from indexing.event_runs r where r.event_id = any (events)) then
+      perform indexing.nudge();
+    end if;
+  end if;
+end
+$$;
+
+-- What cannot be named row by row: every event is reconciled.
+create or replace function indexing.note_everything(why text) returns void
+language plpgsql set search_path = '' as $$
+begin
+  raise log 'event-indexer: every event will be reconciled: %', why;
+  insert into indexing.changes (source, erases) values ('everything', true);
+  perform indexing.nudge();
+end
 $$;
 
 -- Asks the scheduler by HTTP to come now instead of at the next minute: once per transaction, and not while a request to it
@@ -289,6 +333,9 @@ language plpgsql set search_path = '' as $$
 declare
   target record;
 begin
+  if current_setting('indexing.nudged', true) = 'yes' then
+    return;
+  end if;
   perform set_config('indexing.nudged', 'yes', true); -- outside of the block, whose error would undo it
   begin
     select n.url, n.secret into target from indexing.nudging n where n.url is not null;

@@ -30,10 +30,57 @@ begin
 end
 $$;
 
--- Whether this transaction has not nudged yet.
-create or replace function indexing.may_nudge() returns boolean
-language sql stable set search_path = '' as $$
-  select coalesce(current_setting('indexing.nudged', true), '') <> 'yes'
+-- What the triggers note: consents given or taken back, profiles, events. Null arrays are nothing. A change that concerns a
+-- claimed event nudges.
+
+create or replace function indexing.note_consents(events uuid[], users uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if events is not null then
+    insert into indexing.changes (source, event_id, user_id, erases)
+    select 'consents', c.event_id, c.user_id, erasing from unnest(events, users) as c(event_id, user_id)
+    where num_nulls(c.event_id, c.user_id) = 0;
+    if exists (select from indexing.event_runs r where r.event_id = any (events)) then
+      perform indexing.nudge();
+    end if;
+  end if;
+end
+$$;
+
+create or replace function indexing.note_profiles(users uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if users is not null then
+    insert into indexing.changes (source, user_id, erases)
+    select 'profiles', c.user_id, erasing from unnest(users) as c(user_id) where c.user_id is not null;
+    if exists (select from indexing.face_jobs j where j.user_id = any (users)) then
+      perform indexing.nudge();
+    end if;
+  end if;
+end
+$$;
+
+create or replace function indexing.note_events(events uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if events is not null then
+    insert into indexing.changes (source, event_id, erases)
+    select 'events', c.event_id, erasing from unnest(events) as c(event_id) where c.event_id is not null;
+    if exists (select from indexing.event_runs r where r.event_id = any (events)) then
+      perform indexing.nudge();
+    end if;
+  end if;
+end
+$$;
+
+-- What cannot be named row by row: every event is reconciled.
+create or replace function indexing.note_everything(why text) returns void
+language plpgsql set search_path = '' as $$
+begin
+  raise log 'event-indexer: every event will be reconciled: %', why;
+  insert into indexing.changes (source, erases) values ('everything', true);
+  perform indexing.nudge();
+end
 $$;
 
 -- Asks the scheduler by HTTP to come now instead of at the next minute: once per transaction, and not while a request to it
@@ -43,6 +90,9 @@ language plpgsql set search_path = '' as $$
 declare
   target record;
 begin
+  if current_setting('indexing.nudged', true) = 'yes' then
+    return;
+  end if;
   perform set_config('indexing.nudged', 'yes', true); -- outside of the block, whose error would undo it
   begin
     select n.url, n.secret into target from indexing.nudging n where n.url is not null;

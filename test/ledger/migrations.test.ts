@@ -50,7 +50,7 @@ describe('the migrations', () => {
     expect(rows).toEqual([
       { table: 'event_consents', triggers: 4 },
       { table: 'events', triggers: 3 },
-      { table: 'profiles', triggers: 4 },
+      { table: 'profiles', triggers: 5 },
     ])
 
     await work(messages.slice(4))

@@ -209,6 +209,39 @@ describe('a write of the app', () => {
     expect(await inside.changes()).toBeGreaterThan(2)
   })
 
+  it.each([
+    ['event_consents', 'allow_recognition', 'text', "'yes'", 'everything'], // no condition any more
+    ['profiles', 'photo_path', 'text[]', "array['photos/new']", 'profiles'],
+    ['events', 'cleanup_status', 'text', "'done'", 'events'],
+  ])('is noted when a column of %s is of another type', async (table, column, type, value, source) => {
+    const { owner } = await sentEvent(2, { ofItsOwn: true })
+    await owner.query(
+      `alter table public.${table} drop column ${column} cascade, add column ${column} ${type}`,
+    )
+    await forget(owner)
+    await owner.query(`update public.${table} set ${column} = ${value}`)
+    expect(await one(owner, 'select array_agg(distinct source) from indexing.changes')).toEqual([source])
+  })
+
+  it('that names photo_path in a CTE, a merge or an upsert is noted, with an equal value too', async () => {
+    const { inside, owner, users } = await sentEvent(1)
+    const [user = ''] = users
+    for (const write of [
+      `with named as (update public.profiles set photo_path = photo_path where user_id = $1 returning 1) select from named`,
+      `insert into public.profiles (user_id, full_name, photo_path) values ($1, 'Somebody', 'photos/1')
+       on conflict (user_id) do update set photo_path = public.profiles.photo_path`,
+      `merge into public.profiles p using (values ($1::uuid)) v (id) on p.user_id = v.id
+       when matched then update set photo_path = p.photo_path`,
+    ]) {
+      await forget(owner)
+      await owner.query(write, [user])
+      expect(await inside.changes(), write).toBe(1)
+    }
+    await forget(owner)
+    await owner.query("update public.profiles set full_name = 'Somebody else'")
+    expect(await inside.changes()).toBe(0)
+  })
+
   it('that empties a table with TRUNCATE has every event reconciled', async () => {
     const { event, inside, owner, processChanges, reconcileDue } = await sentEvent(2)
     await owner.query("update indexing.event_runs set reconcile_due = now() + interval '15 minutes'")
