@@ -861,7 +861,7 @@ begin
 end
 $$;
 
--- ── outbox.sql 2ae4c777e2f31039
+-- ── outbox.sql 294a410a49abfd2d
 
 -- Confirms the send batch that a scheduler has just sent, and hands it the next one, in the order of the outbox.
 --   page         how many jobs at most
@@ -900,6 +900,7 @@ begin
     select max(j.starts_at) from indexing.face_jobs j where j.state = 'sent' and not j.urgent
   ), least(page - jsonb_array_length(jobs), urgent_cap - indexing.lying(true, urgent_cap)));
   for priority in 1 .. 2 loop
+    exit when jsonb_array_length(jobs) >= page;
     jobs := jobs || indexing.hand_out(batch, false, false, priority, 'infinity',
       least(page - jsonb_array_length(jobs), work_cap - indexing.lying(false, work_cap)));
   end loop;
