@@ -319,7 +319,7 @@ describe('app-tables.yml', () => {
     for (const { name, sql } of migrations(names)) {
       const code = sql.replaceAll(/--.*/g, '')
       expect(code, name).not.toMatch(
-        /allow_recognition|cleanup_status|indexing_status|event_consents|is_active/,
+        /allow_recognition|cleanup_status|indexing_status|event_consents|is_active|public\.(events|profiles)/,
       )
     }
   })
