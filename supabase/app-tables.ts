@@ -1,0 +1,137 @@
+/**
+ * The app's table and column names, where they are not the default's. The adapter (`source/app.sql`) has the default names, each
+ * between a mark with its name and an end mark; the migrations keep the marks, so the names of any of them can be replaced.
+ */
+import { readFileSync } from 'node:fs'
+import { parse } from 'yaml'
+import { z } from 'zod'
+
+const IDENTIFIER = /^(?:[a-z_][\w$]*|"[^"]+")$/i
+const TABLE = /^(?:([a-z_][\w$]*|"[^"]+")\.)?([a-z_][\w$]*|"[^"]+")$/i
+const CONSTANT = /^(?:true|false|null)$/i
+const FORBIDDEN = /;|\$\$|--|\/\*|\*\//
+
+/** As the name is written: capitals count, and a reserved word is a name too. */
+const quoted = (name: string): string => (name.startsWith('"') ? name : `"${name}"`)
+const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
+
+/** Whether each parenthesis is closed, outside of the quoted parts. */
+function isBalanced(expression: string): boolean {
+  let open = 0
+  for (const character of expression.replaceAll(/'(?:[^']|'')*'|"[^"]*"/g, '')) {
+    if (character === '(') open++
+    if (character === ')' && --open < 0) return false
+    if (character === "'" || character === '"') return false
+  }
+  return open === 0
+}
+
+/** `schema.table`, as SQL. */
+const table = z
+  .string()
+  .regex(TABLE, 'must be a table, such as attendances or club.attendances')
+  .transform((name) => {
+    const [, schema = 'public', own = ''] = TABLE.exec(name) ?? []
+    return `${quoted(schema)}.${quoted(own)}`
+  })
+
+/** The name of a column, as SQL. */
+const column = z
+  .string()
+  .regex(IDENTIFIER, 'must be the name of a column')
+  .transform((name) => quoted(name))
+
+/** The name of a column or an SQL expression over the columns of a row, as SQL. */
+const fact = z
+  .string()
+  .trim()
+  .min(1, 'must be a column or an SQL expression')
+  .refine((text) => !FORBIDDEN.test(text) && isBalanced(text), {
+    message: 'must be one SQL expression: quotes and parentheses closed, no semicolon and no comment',
+  })
+  .transform((text) => (CONSTANT.test(text) ? text : IDENTIFIER.test(text) ? quoted(text) : `(${text})`))
+
+/** The same of a fact that an app may not have, where YAML has true, false or nothing. */
+const factOrNone = z.preprocess(
+  (value) => (value === null || typeof value === 'boolean' ? String(value) : value),
+  fact,
+)
+
+const shape = z.strictObject({
+  events: z
+    .strictObject({
+      table,
+      event_id: fact,
+      name: factOrNone,
+      starts_at: fact,
+      ends_at: factOrNone,
+      active: factOrNone,
+      closed: factOrNone,
+      status: column,
+    })
+    .partial()
+    .optional(),
+  consents: z
+    .strictObject({
+      table,
+      event_id: fact,
+      user_id: fact,
+      allows: factOrNone,
+    })
+    .partial()
+    .optional(),
+  profiles: z
+    .strictObject({ table, user_id: fact, photo: fact, photo_columns: z.array(column).min(1) })
+    .partial()
+    .refine(({ photo, photo_columns }) => !photo || photo.startsWith('"') || photo_columns, {
+      path: ['photo_columns'],
+      message: 'must list the columns that the expression of photo reads',
+    })
+    .transform(({ photo_columns, ...profiles }) => ({
+      ...profiles,
+      ...(profiles.photo && { photo_columns: photo_columns?.join(', ') ?? profiles.photo }),
+    }))
+    .optional(),
+})
+
+/** Names of the app that are not the default's, as SQL: `{ "events.event_id": "\"id\"" }`. */
+export type AppTables = Readonly<Record<string, string>>
+
+/**
+ * Reads names from a YAML file.
+ * @throws {Error} naming each entry that is not as it must be
+ */
+export function readAppTables(path: string | URL): AppTables {
+  const result = shape.safeParse(parse(readFileSync(path, 'utf8')) ?? {})
+  if (result.success) return flat(result.data)
+  const problems = result.error.issues.map(({ path, message }) => `  ${path.join('.')}: ${message}`)
+  throw new Error(`${path} cannot be used:\n${problems.join('\n')}`)
+}
+
+const flat = (tables: Record<string, Record<string, string | undefined> | undefined>): AppTables =>
+  Object.fromEntries(
+    Object.entries(tables)
+      .flatMap(([of, facts = {}]) =>
+        Object.entries(facts).flatMap(([fact, text]) =>
+          text === undefined ? [] : [[`${of}.${fact}`, text] as const],
+        ),
+      )
+      .sort(([one], [other]) => (one < other ? -1 : 1)),
+  )
+
+const described = (tables: AppTables): string =>
+  Object.entries(tables)
+    .map(([name, text]) => `${name}: ${text}`)
+    .join(', ')
+
+const MARKED = /(\/\*=('?)([\w.]+)\2\*\/)(.*?)(\/\*=\*\/)/gs
+
+/** The text of a migration with other names of the app than the default's. */
+export function withAppTables(sql: string, tables: AppTables): string {
+  if (Object.keys(tables).length === 0) return sql
+  const texts: Record<string, string> = { ...tables, names: literal(described(tables)) }
+  return sql.replaceAll(MARKED, (whole, mark: string, quote: string, name: string, _default, end: string) => {
+    const text = texts[name]
+    return text === undefined ? whole : `${mark}${quote ? literal(text) : text}${end}`
+  })
+}
