@@ -1,10 +1,31 @@
 /**
- * The app's table and column names, where they are not the default's. The adapter (`source/app.sql`) has the default names, each
- * between a mark with its name and an end mark; the migrations keep the marks, so the names of any of them can be replaced.
+ * The app's table and column names. The adapter (`source/app.sql`) has `{events.table}` and the like in their place. The migrations have
+ * the default name there, between two marks, so that it can be replaced in any of them.
  */
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
+
+/** Each fact that the adapter reads, and where it is unless `app-tables.yml` says otherwise. */
+const DEFAULTS: Readonly<Record<string, string>> = {
+  names: "'the default'",
+  'events.table': 'public.events',
+  'events.event_id': 'event_id',
+  'events.name': 'name',
+  'events.starts_at': 'starts_at',
+  'events.ends_at': 'ends_at',
+  'events.active': 'is_active',
+  'events.closed': "cleanup_status::text <> 'pending'",
+  'events.status': 'indexing_status',
+  'consents.table': 'public.event_consents',
+  'consents.event_id': 'event_id',
+  'consents.user_id': 'user_id',
+  'consents.allows': 'allow_recognition',
+  'profiles.table': 'public.profiles',
+  'profiles.user_id': 'user_id',
+  'profiles.photo': 'photo_path',
+  'profiles.photo_columns': 'photo_path',
+}
 
 const IDENTIFIER = /^(?:[a-z_][\w$]*|"[^"]+")$/i
 const TABLE = /^(?:([a-z_][\w$]*|"[^"]+")\.)?([a-z_][\w$]*|"[^"]+")$/i
@@ -123,6 +144,17 @@ const described = (tables: AppTables): string =>
   Object.entries(tables)
     .map(([name, text]) => `${name}: ${text}`)
     .join(', ')
+
+/**
+ * The text of a source with the default names, marked, where it has names in braces; in quotes it becomes a literal.
+ * @throws {Error} naming a fact that there is not
+ */
+export const withMarks = (source: string): string =>
+  source.replaceAll(/('?)\{([a-z]+(?:\.[a-z_]+)?)\}\1/g, (_, quote: string, name: string) => {
+    const text = DEFAULTS[name]
+    if (text === undefined) throw new Error(`{${name}} is no fact of the app: see DEFAULTS in app-tables.ts`)
+    return `/*=${quote}${name}${quote}*/${quote}${text}${quote}/*=*/`
+  })
 
 const MARKED = /(\/\*=('?)([\w.]+)\2\*\/)(.*?)(\/\*=\*\/)/gs
 

@@ -12,7 +12,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { readAppTables } from './app-tables.ts'
+import { readAppTables, withMarks } from './app-tables.ts'
 import { migrationNames, migrations } from './migrations.ts'
 
 /** Later files use functions of earlier ones; `rights` comes last, over all of them. */
@@ -69,7 +69,7 @@ function migrationOf(sources: string[], heading: string): string {
   const names = SOURCES.filter((name) => sources.includes(name) || name === 'rights')
   const parts = names.map((name) => {
     const text = read(`${name}.sql`, SOURCE)
-    return `-- ── ${name}.sql ${checksum(text)}\n\n${text}`
+    return `-- ── ${name}.sql ${checksum(text)}\n\n${name === 'app' ? withMarks(text) : text}`
   })
   return `${heading}\n-- Written by "npm run migration" from supabase/source. Edit there.\n\n${parts.join('\n')}`
 }

@@ -1,13 +1,12 @@
 -- The functions and triggers of the event indexer.
 -- Written by "npm run migration" from supabase/source. Edit there.
 
--- ── app.sql 63b44e03e91ddc03
+-- ── app.sql cf30ad636dea30eb
 
 -- The adapter to the app: the only file that knows its tables and columns.
 --
--- What we read stands between /*=name*/ and /*=*/; app-tables.yml may replace it, and app-tables.ts does so. What stands there in this
--- file is the default. A fact may be an expression. So it is never qualified with a table, and where a column and a variable have
--- the same name, the column is meant.
+-- What stands in braces is a name that app-tables.yml may change, or replace by an expression; the defaults are in app-tables.ts. So
+-- it is never qualified with a table, and where a column and a variable have the same name, the column is meant.
 --
 -- The app's tables are read through functions and not through views. Postgres refuses to drop or retype a column that a view
 -- uses, so a view would make the app's own migrations fail. These functions are inlined into the statements that use them.
@@ -215,13 +214,11 @@ begin
       select array_agg(/*=events.event_id*/event_id/*=*/) into closed_events from old_rows;
     else
       with is_now (event, starts_at, ends_at, active, closed) as (
-      select /*=events.event_id*/event_id/*=*/, /*=events.starts_at*/starts_at/*=*/, /*=events.ends_at*/ends_at/*=*/,
-        /*=events.active*/is_active/*=*/, coalesce(/*=events.closed*/cleanup_status::text <> 'pending'/*=*/, false)
-      from new_rows
+        select /*=events.event_id*/event_id/*=*/, /*=events.starts_at*/starts_at/*=*/, /*=events.ends_at*/ends_at/*=*/, /*=events.active*/is_active/*=*/, coalesce(/*=events.closed*/cleanup_status::text <> 'pending'/*=*/, false)
+        from new_rows
       ), was as (
-      select /*=events.event_id*/event_id/*=*/, /*=events.starts_at*/starts_at/*=*/, /*=events.ends_at*/ends_at/*=*/,
-        /*=events.active*/is_active/*=*/, coalesce(/*=events.closed*/cleanup_status::text <> 'pending'/*=*/, false)
-      from old_rows
+        select /*=events.event_id*/event_id/*=*/, /*=events.starts_at*/starts_at/*=*/, /*=events.ends_at*/ends_at/*=*/, /*=events.active*/is_active/*=*/, coalesce(/*=events.closed*/cleanup_status::text <> 'pending'/*=*/, false)
+        from old_rows
       )
       select array_agg(event) filter (where not closed), array_agg(event) filter (where closed)
       into changed, closed_events from (select * from is_now except select * from was) c;
@@ -273,8 +270,7 @@ begin
       for old in
         select t.tgname as name, t.tgrelid::regclass as app_table from pg_trigger t join pg_proc f on f.oid = t.tgfoid
         where f.pronamespace = 'indexing'::regnamespace and t.tgrelid <> all (array[
-          /*='events.table'*/'public.events'/*=*/, /*='consents.table'*/'public.event_consents'/*=*/,
-          /*='profiles.table'*/'public.profiles'/*=*/]::regclass[])
+          /*='events.table'*/'public.events'/*=*/, /*='consents.table'*/'public.event_consents'/*=*/, /*='profiles.table'*/'public.profiles'/*=*/]::regclass[])
       loop
         execute format('drop trigger %I on %s', old.name, old.app_table);
       end loop;

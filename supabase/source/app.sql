@@ -1,8 +1,7 @@
 -- The adapter to the app: the only file that knows its tables and columns.
 --
--- What we read stands between /*=name*/ and /*=*/; app-tables.yml may replace it, and app-tables.ts does so. What stands there in this
--- file is the default. A fact may be an expression. So it is never qualified with a table, and where a column and a variable have
--- the same name, the column is meant.
+-- What stands in braces is a name that app-tables.yml may change, or replace by an expression; the defaults are in app-tables.ts. So
+-- it is never qualified with a table, and where a column and a variable have the same name, the column is meant.
 --
 -- The app's tables are read through functions and not through views. Postgres refuses to drop or retype a column that a view
 -- uses, so a view would make the app's own migrations fail. These functions are inlined into the statements that use them.
@@ -10,7 +9,7 @@
 -- The names that the adapter in this database was written for, as far as they are not the default's.
 do $$
 declare
-  written constant text := /*=names*/'the default'/*=*/;
+  written constant text := {names};
   installed text;
 begin
   if to_regprocedure('indexing.app_names()') is not null then
@@ -24,7 +23,7 @@ end
 $$;
 
 create or replace function indexing.app_names() returns text language sql immutable as $$
-  select /*=names*/'the default'/*=*/
+  select {names}
 $$;
 
 create or replace function indexing.app_events()
@@ -32,25 +31,25 @@ returns table (
   event_id uuid, name text, starts_at timestamptz, ends_at timestamptz, active boolean, closed boolean, status text
 ) language sql stable as $$
   select
-    /*=events.event_id*/event_id/*=*/, /*=events.name*/name/*=*/, /*=events.starts_at*/starts_at/*=*/,
-    coalesce(/*=events.ends_at*/ends_at/*=*/, /*=events.starts_at*/starts_at/*=*/ + interval '12 hours'),
-    coalesce(/*=events.active*/is_active/*=*/, true),
-    coalesce(/*=events.closed*/cleanup_status::text <> 'pending'/*=*/, false), -- the app removes the collection, or has done so
-    coalesce(/*=events.status*/indexing_status/*=*/::text, 'pending')
-  from /*=events.table*/public.events/*=*/
+    {events.event_id}, {events.name}, {events.starts_at},
+    coalesce({events.ends_at}, {events.starts_at} + interval '12 hours'),
+    coalesce({events.active}, true),
+    coalesce({events.closed}, false), -- the app removes the collection, or has done so
+    coalesce({events.status}::text, 'pending')
+  from {events.table}
 $$;
 
 create or replace function indexing.app_consents()
 returns table (event_id uuid, user_id uuid) language sql stable as $$
-  select /*=consents.event_id*/event_id/*=*/, /*=consents.user_id*/user_id/*=*/
-  from /*=consents.table*/public.event_consents/*=*/ where /*=consents.allows*/allow_recognition/*=*/
+  select {consents.event_id}, {consents.user_id}
+  from {consents.table} where {consents.allows}
 $$;
 
 -- The photo's key without the white space around it, as the app strips it.
 create or replace function indexing.app_profiles()
 returns table (user_id uuid, photo_path text) language sql stable as $$
-  select /*=profiles.user_id*/user_id/*=*/, btrim(/*=profiles.photo*/photo_path/*=*/, E' \t\r\n\f\u000B\u00A0')
-  from /*=profiles.table*/public.profiles/*=*/
+  select {profiles.user_id}, btrim({profiles.photo}, E' \t\r\n\f\u000B\u00A0')
+  from {profiles.table}
 $$;
 
 -- Locks the rows of these events. Returns those that we hold now or that no longer exist; never waits for the app, so a row
@@ -62,16 +61,16 @@ declare
   held uuid[];
 begin
   held := array(
-    select /*=events.event_id*/event_id/*=*/ from /*=events.table*/public.events/*=*/
-    where /*=events.event_id*/event_id/*=*/ = any (app_lock_events.events)
-    order by /*=events.event_id*/event_id/*=*/
+    select {events.event_id} from {events.table}
+    where {events.event_id} = any (app_lock_events.events)
+    order by {events.event_id}
     for no key update skip locked
   );
   return held || array(
     select unnest(app_lock_events.events)
     except
-    select /*=events.event_id*/event_id/*=*/ from /*=events.table*/public.events/*=*/
-    where /*=events.event_id*/event_id/*=*/ = any (app_lock_events.events)
+    select {events.event_id} from {events.table}
+    where {events.event_id} = any (app_lock_events.events)
   );
 end
 $$;
@@ -82,14 +81,14 @@ create or replace function indexing.app_set_status(events uuid[], expected text[
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
-  in_the_apps_type /*=events.table*/public.events/*=*/./*=events.status*/indexing_status/*=*/%type := app_set_status.status;
+  in_the_apps_type {events.table}.{events.status}%type := app_set_status.status;
   changed uuid[];
 begin
   with changed as (
-    update /*=events.table*/public.events/*=*/ set /*=events.status*/indexing_status/*=*/ = in_the_apps_type
-    where /*=events.event_id*/event_id/*=*/ = any (app_set_status.events)
-      and coalesce(/*=events.status*/indexing_status/*=*/::text, 'pending') = any (app_set_status.expected)
-    returning /*=events.event_id*/event_id/*=*/ as event
+    update {events.table} set {events.status} = in_the_apps_type
+    where {events.event_id} = any (app_set_status.events)
+      and coalesce({events.status}::text, 'pending') = any (app_set_status.expected)
+    returning {events.event_id} as event
   )
   select coalesce(array_agg(event), '{}') into changed from changed;
   return changed;
@@ -116,18 +115,18 @@ begin
   end if;
   begin
     if tg_op = 'INSERT' then
-      select array_agg(/*=consents.event_id*/event_id/*=*/), array_agg(/*=consents.user_id*/user_id/*=*/)
-      into given_events, given_users from new_rows where /*=consents.allows*/allow_recognition/*=*/;
+      select array_agg({consents.event_id}), array_agg({consents.user_id})
+      into given_events, given_users from new_rows where {consents.allows};
     elsif tg_op = 'DELETE' then
-      select array_agg(/*=consents.event_id*/event_id/*=*/), array_agg(/*=consents.user_id*/user_id/*=*/)
-      into taken_events, taken_users from old_rows where /*=consents.allows*/allow_recognition/*=*/;
+      select array_agg({consents.event_id}), array_agg({consents.user_id})
+      into taken_events, taken_users from old_rows where {consents.allows};
     else
       with is_now (event, attendee) as not materialized (
-        select /*=consents.event_id*/event_id/*=*/, /*=consents.user_id*/user_id/*=*/
-        from new_rows where /*=consents.allows*/allow_recognition/*=*/
+        select {consents.event_id}, {consents.user_id}
+        from new_rows where {consents.allows}
       ), was (event, attendee) as not materialized (
-        select /*=consents.event_id*/event_id/*=*/, /*=consents.user_id*/user_id/*=*/
-        from old_rows where /*=consents.allows*/allow_recognition/*=*/
+        select {consents.event_id}, {consents.user_id}
+        from old_rows where {consents.allows}
       )
       select array_agg(event) filter (where given), array_agg(attendee) filter (where given),
         array_agg(event) filter (where not given), array_agg(attendee) filter (where not given)
@@ -172,14 +171,14 @@ begin
   end if;
   begin
     if tg_op = 'INSERT' then
-      select array_agg(/*=profiles.user_id*/user_id/*=*/) into changed from new_rows where /*=profiles.photo*/photo_path/*=*/ is not null;
+      select array_agg({profiles.user_id}) into changed from new_rows where {profiles.photo} is not null;
     elsif tg_op = 'DELETE' then
-      select array_agg(/*=profiles.user_id*/user_id/*=*/) into erased from old_rows;
+      select array_agg({profiles.user_id}) into erased from old_rows;
     else
       with is_now (attendee, photo) as (
-        select /*=profiles.user_id*/user_id/*=*/, /*=profiles.photo*/photo_path/*=*/ from new_rows
+        select {profiles.user_id}, {profiles.photo} from new_rows
       ), was (attendee, photo) as (
-        select /*=profiles.user_id*/user_id/*=*/, /*=profiles.photo*/photo_path/*=*/ from old_rows
+        select {profiles.user_id}, {profiles.photo} from old_rows
       )
       select array_agg(attendee) filter (where photo is not null), array_agg(attendee) filter (where photo is null)
       into changed, erased from (select * from is_now except select * from was where not named) c;
@@ -207,16 +206,14 @@ begin
   end if;
   begin
     if tg_op = 'DELETE' then
-      select array_agg(/*=events.event_id*/event_id/*=*/) into closed_events from old_rows;
+      select array_agg({events.event_id}) into closed_events from old_rows;
     else
       with is_now (event, starts_at, ends_at, active, closed) as (
-      select /*=events.event_id*/event_id/*=*/, /*=events.starts_at*/starts_at/*=*/, /*=events.ends_at*/ends_at/*=*/,
-        /*=events.active*/is_active/*=*/, coalesce(/*=events.closed*/cleanup_status::text <> 'pending'/*=*/, false)
-      from new_rows
+        select {events.event_id}, {events.starts_at}, {events.ends_at}, {events.active}, coalesce({events.closed}, false)
+        from new_rows
       ), was as (
-      select /*=events.event_id*/event_id/*=*/, /*=events.starts_at*/starts_at/*=*/, /*=events.ends_at*/ends_at/*=*/,
-        /*=events.active*/is_active/*=*/, coalesce(/*=events.closed*/cleanup_status::text <> 'pending'/*=*/, false)
-      from old_rows
+        select {events.event_id}, {events.starts_at}, {events.ends_at}, {events.active}, coalesce({events.closed}, false)
+        from old_rows
       )
       select array_agg(event) filter (where not closed), array_agg(event) filter (where closed)
       into changed, closed_events from (select * from is_now except select * from was) c;
@@ -248,7 +245,7 @@ declare
   tries constant integer := 30;
   old record;
   word text;
-  status /*=events.table*/public.events/*=*/./*=events.status*/indexing_status/*=*/%type;
+  status {events.table}.{events.status}%type;
 begin
   begin
     foreach word in array array['pending', 'in_progress', 'completed', 'failed'] loop
@@ -262,14 +259,13 @@ begin
   for attempt in 1 .. tries loop
     begin
       set local lock_timeout = '300ms';
-      lock table /*=events.table*/public.events/*=*/, /*=consents.table*/public.event_consents/*=*/, /*=profiles.table*/public.profiles/*=*/
+      lock table {events.table}, {consents.table}, {profiles.table}
         in share row exclusive mode;
       -- Of an adapter with other names.
       for old in
         select t.tgname as name, t.tgrelid::regclass as app_table from pg_trigger t join pg_proc f on f.oid = t.tgfoid
         where f.pronamespace = 'indexing'::regnamespace and t.tgrelid <> all (array[
-          /*='events.table'*/'public.events'/*=*/, /*='consents.table'*/'public.event_consents'/*=*/,
-          /*='profiles.table'*/'public.profiles'/*=*/]::regclass[])
+          '{events.table}', '{consents.table}', '{profiles.table}']::regclass[])
       loop
         execute format('drop trigger %I on %s', old.name, old.app_table);
       end loop;
@@ -283,31 +279,31 @@ begin
     perform pg_sleep(0.7);
   end loop;
 
-  create or replace trigger indexing_consents_inserted after insert on /*=consents.table*/public.event_consents/*=*/
+  create or replace trigger indexing_consents_inserted after insert on {consents.table}
     referencing new table as new_rows for each statement execute function indexing.on_consents();
-  create or replace trigger indexing_consents_updated after update on /*=consents.table*/public.event_consents/*=*/
+  create or replace trigger indexing_consents_updated after update on {consents.table}
     referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_consents();
-  create or replace trigger indexing_consents_deleted after delete on /*=consents.table*/public.event_consents/*=*/
+  create or replace trigger indexing_consents_deleted after delete on {consents.table}
     referencing old table as old_rows for each statement execute function indexing.on_consents();
-  create or replace trigger indexing_truncated after truncate on /*=consents.table*/public.event_consents/*=*/
+  create or replace trigger indexing_truncated after truncate on {consents.table}
     for each statement execute function indexing.on_truncate();
 
-  create or replace trigger indexing_profiles_inserted after insert on /*=profiles.table*/public.profiles/*=*/
+  create or replace trigger indexing_profiles_inserted after insert on {profiles.table}
     referencing new table as new_rows for each statement execute function indexing.on_profiles();
-  create or replace trigger indexing_photo_named before update of /*=profiles.photo_columns*/photo_path/*=*/ on /*=profiles.table*/public.profiles/*=*/
+  create or replace trigger indexing_photo_named before update of {profiles.photo_columns} on {profiles.table}
     for each statement execute function indexing.on_photo_named();
-  create or replace trigger indexing_profiles_updated after update on /*=profiles.table*/public.profiles/*=*/
+  create or replace trigger indexing_profiles_updated after update on {profiles.table}
     referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_profiles();
-  create or replace trigger indexing_profiles_deleted after delete on /*=profiles.table*/public.profiles/*=*/
+  create or replace trigger indexing_profiles_deleted after delete on {profiles.table}
     referencing old table as old_rows for each statement execute function indexing.on_profiles();
-  create or replace trigger indexing_truncated after truncate on /*=profiles.table*/public.profiles/*=*/
+  create or replace trigger indexing_truncated after truncate on {profiles.table}
     for each statement execute function indexing.on_truncate();
 
-  create or replace trigger indexing_events_updated after update on /*=events.table*/public.events/*=*/
+  create or replace trigger indexing_events_updated after update on {events.table}
     referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_events();
-  create or replace trigger indexing_events_deleted after delete on /*=events.table*/public.events/*=*/
+  create or replace trigger indexing_events_deleted after delete on {events.table}
     referencing old table as old_rows for each statement execute function indexing.on_events();
-  create or replace trigger indexing_truncated after truncate on /*=events.table*/public.events/*=*/
+  create or replace trigger indexing_truncated after truncate on {events.table}
     for each statement execute function indexing.on_truncate();
 end
 $$;
