@@ -109,7 +109,8 @@ function connectApi(url: string, apiKey: ApiKey): Call {
 
 function makeClient(url: string, key: string): SupabaseClient {
   return createClient(url, key, {
-    auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    // Without it supabase-js makes a client for auth, which the bundles have not: see unused-supabase.ts.
+    accessToken: async () => key,
     // Node 20 has no WebSocket, without which the client cannot be made. Realtime is not used here.
     realtime: { transport: class {} as unknown as WebSocketLikeConstructor },
     global: {
