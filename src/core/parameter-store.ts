@@ -1,8 +1,8 @@
 import { text } from 'node:stream/consumers'
 import { fromEnv } from '@aws-sdk/credential-provider-env'
-import * as z from 'zod'
 import { domainOf, signedRequests } from './signed-requests.ts'
 import { pause } from './time.ts'
+import * as z from './zod.ts'
 
 /** SSM Parameter Store refused, or did not answer; `name` is that of its own error. */
 export class ParameterStoreError extends Error {
@@ -13,7 +13,7 @@ export class ParameterStoreError extends Error {
 }
 
 const answer = z.object({ Parameter: z.object({ Value: z.string() }) })
-const refusal = z.object({ __type: z.string().default('UnknownError'), message: z.string().optional() })
+const refusal = z.object({ __type: z._default(z.string(), 'UnknownError'), message: z.optional(z.string()) })
 
 const RETRY_AFTER_MS = 200
 

@@ -3,7 +3,7 @@ import { HttpRequest, type HttpResponse } from '@smithy/core/protocols'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { SignatureV4, type SignatureV4Init } from '@smithy/signature-v4'
 
-/** What a request needs beside its signature. The host is added to its headers. */
+/** What a request needs beside its signature. The host and the body's length are added to its headers. */
 export type RequestParts = Pick<HttpRequest, 'protocol' | 'hostname' | 'method' | 'path' | 'headers'> & {
   port?: number
   body?: string
@@ -32,11 +32,13 @@ export function signedRequests({
     throwOnRequestTimeout: true,
   })
   return async (parts) => {
-    const { hostname, port, headers } = parts
-    const request = new HttpRequest({
-      ...parts,
-      headers: { ...headers, host: port ? `${hostname}:${port}` : hostname },
-    })
+    const { hostname, port, body } = parts
+    const headers = {
+      ...parts.headers,
+      host: port ? `${hostname}:${port}` : hostname,
+      ...(body !== undefined && { 'content-length': String(Buffer.byteLength(body)) }),
+    }
+    const request = new HttpRequest({ ...parts, headers })
     const signed = await signer.sign(request)
     return (await http.handle(signed as HttpRequest)).response
   }
