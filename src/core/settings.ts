@@ -42,6 +42,11 @@ const schema = z
     INDEX_FACES_TPS: number('a number of calls a second from 0.1 to 10000', 0.1, 10_000).default(5),
     MAX_RECEIVE_COUNT: number('a number of receives from 1 to 1000', 1, 1000).default(5),
     MAX_FAILED_SHARE: number('a share from 0 to 1', 0, 1).default(0),
+    // Empty, as an environment variable has it, is off.
+    CLEANUP_AFTER_HOURS: z.preprocess(
+      (text) => text || undefined,
+      number('a number of hours from 1 to 8760', 1, 8760).optional(),
+    ),
     SEVERAL_FACES: z.enum(['skip', 'largest'], { error: 'is neither skip nor largest' }).default('skip'),
   })
   .refine((all) => all.SUPABASE_SERVICE_ROLE_KEY ?? all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER, {
@@ -67,6 +72,8 @@ const schema = z
     indexFacesTps: all.INDEX_FACES_TPS,
     /** An event completes with up to this share of its jobs failed. */
     maxFailedShare: all.MAX_FAILED_SHARE,
+    /** Events that ended so long ago lose their collection; undefined: the app sees to that. */
+    cleanupAfterHours: all.CLEANUP_AFTER_HOURS,
     /** What becomes of a photo with several faces of similar size: skipped, or its largest face indexed. */
     severalFaces: all.SEVERAL_FACES,
     /** Receives after which a queue moves a message to the dead-letter queue. */

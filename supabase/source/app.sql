@@ -43,13 +43,24 @@ begin
 end
 $$;
 
--- The one write to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
+-- The first of two writes to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
 -- rows must have been locked by app_lock_events. Returns the events that were changed.
 create or replace function indexing.app_set_status(events uuid[], expected text[], status text) returns uuid[]
 language sql set search_path = '' as $$
   with changed as (
     update public.events e set indexing_status = app_set_status.status::public.event_processing_status
     where e.event_id = any (events) and coalesce(e.indexing_status::text, 'pending') = any (expected)
+    returning e.event_id
+  )
+  select coalesce(array_agg(event_id), '{}') from changed
+$$;
+
+-- The other write: moves cleanup_status along as the app's own clean-up does. Likewise.
+create or replace function indexing.app_set_cleanup(events uuid[], expected text, status text) returns uuid[]
+language sql set search_path = '' as $$
+  with changed as (
+    update public.events e set cleanup_status = app_set_cleanup.status::public.event_processing_status
+    where e.event_id = any (events) and coalesce(e.cleanup_status::text, 'pending') = expected
     returning e.event_id
   )
   select coalesce(array_agg(event_id), '{}') from changed

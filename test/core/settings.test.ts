@@ -27,6 +27,7 @@ describe('the settings', () => {
       indexFacesTps: 5,
       maxReceives: 5,
       maxFailedShare: 0,
+      cleanupAfterHours: undefined,
       severalFaces: 'skip',
     })
   })

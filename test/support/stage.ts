@@ -70,6 +70,7 @@ export async function openStage() {
       urgentQueueUrl,
       indexFacesTps: 10_000,
       maxFailedShare: 0,
+      cleanupAfterHours: undefined,
       maxReceives: 1000,
       severalFaces: 'skip',
     },
@@ -222,6 +223,8 @@ export async function openStage() {
         `update indexing.face_jobs set missing_since = missing_since - interval '1 minute'
          where missing_since is not null and ${ofEvent}`,
         `update indexing.face_jobs set ended_at = ended_at - interval '1 minute' where ${ofEvent}`,
+        `update indexing.erasures set noted_at = noted_at - interval '1 minute', deleted_at = deleted_at - interval '1 minute'
+         where ${ofEvent}`,
       ])
         await sql(statement, of)
     },
