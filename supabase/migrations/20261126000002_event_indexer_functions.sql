@@ -619,7 +619,7 @@ begin
 end
 $$;
 
--- ── receipts.sql e67d5029d388a728
+-- ── receipts.sql c92039294c9a0081
 
 -- The proof of erasure. Each revocation of an attendee, and each closing of an event, is a row of indexing.erasures from the
 -- moment it is processed. The worker's report says when DeleteFaces had answered; a later listing, by reconcile, that no face of
@@ -640,7 +640,14 @@ begin
     join (select distinct * from unnest(events, users) as u(event_id, user_id)) n using (event_id, user_id)
     where e.verified_at is null and e.wanted_again_at is null order by e.id for update of e
   );
-  update indexing.erasures e set deleted_at = null where e.id = any (again) and e.deleted_at is not null;
+  update indexing.erasures e set
+    deleted_at = null,
+    reason = case when n.noted_at < e.noted_at then why else e.reason end, noted_at = least(e.noted_at, n.noted_at)
+  from (
+    select u.event_id, u.user_id, min(u.noted_at) as noted_at from unnest(events, users, noted) as u(event_id, user_id, noted_at)
+    group by 1, 2
+  ) n
+  where e.id = any (again) and e.event_id = n.event_id and e.user_id = n.user_id;
   insert into indexing.erasures (event_id, user_id, reason, noted_at)
   select n.event_id, n.user_id, why, min(n.noted_at)
   from unnest(events, users, noted) as n(event_id, user_id, noted_at)
@@ -653,7 +660,8 @@ end
 $$;
 
 -- Records what workers did for attendees with an open erasure: [{"event_id", "user_id", "faces": deleted, "ended": whether the
--- job has ended, "indexed": with a face, which the app wants again}, …]. They are reconciled in a minute.
+-- job has ended, "indexed": with a face, which the app wants again, "unwanted": whether the app wants none of them}, …]. A face
+-- that a worker deleted because nobody wants it, before any change said so, is an erasure, too.
 create or replace function indexing.answer_erasures(done jsonb) returns void
 language plpgsql set search_path = '' as $$
 declare
@@ -664,6 +672,17 @@ begin
     select e.id from indexing.erasures e join jsonb_to_recordset(done) as d(event_id uuid, user_id uuid) using (event_id, user_id)
     where e.verified_at is null and e.wanted_again_at is null order by e.id for update of e
   );
+  with noted as (
+    insert into indexing.erasures (event_id, user_id, reason, noted_at)
+    select d.event_id, d.user_id, 'found', now
+    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, unwanted boolean)
+    where d.unwanted and d.faces > 0 and not exists (
+      select from indexing.erasures e
+      where e.id = any (concerned) and e.event_id = d.event_id and e.user_id = d.user_id
+    )
+    returning id
+  )
+  select concerned || coalesce(array_agg(id), '{}') into concerned from noted;
   if cardinality(concerned) > 0 then
     update indexing.erasures e set
       faces = e.faces + d.faces,
@@ -1390,7 +1409,7 @@ begin
 end
 $$;
 
--- ── complete.sql 338c1141aa71b7f0
+-- ── complete.sql 95d6d158a6a98e0c
 
 -- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
 --   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
@@ -1496,7 +1515,8 @@ begin
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped')),
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1),
     (select jsonb_agg(jsonb_build_object('event_id', a.event_id, 'user_id', a.user_id, 'faces', coalesce(d.faces_deleted, 0),
-        'ended', a.transition = 'end', 'indexed', a.state = 'indexed'))
+        'ended', a.transition = 'end', 'indexed', a.state = 'indexed',
+        'unwanted', d.against not in ('event_closed', 'event_deleted', 'event_inactive')))
       from applied a join decided d using (event_id, user_id) where a.transition = 'end' or d.faces_deleted > 0)
   into nexts, ended, repeated, done
   from answered;

@@ -102,7 +102,8 @@ begin
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped')),
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1),
     (select jsonb_agg(jsonb_build_object('event_id', a.event_id, 'user_id', a.user_id, 'faces', coalesce(d.faces_deleted, 0),
-        'ended', a.transition = 'end', 'indexed', a.state = 'indexed'))
+        'ended', a.transition = 'end', 'indexed', a.state = 'indexed',
+        'unwanted', d.against not in ('event_closed', 'event_deleted', 'event_inactive')))
       from applied a join decided d using (event_id, user_id) where a.transition = 'end' or d.faces_deleted > 0)
   into nexts, ended, repeated, done
   from answered;

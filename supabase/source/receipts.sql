@@ -17,7 +17,14 @@ begin
     join (select distinct * from unnest(events, users) as u(event_id, user_id)) n using (event_id, user_id)
     where e.verified_at is null and e.wanted_again_at is null order by e.id for update of e
   );
-  update indexing.erasures e set deleted_at = null where e.id = any (again) and e.deleted_at is not null;
+  update indexing.erasures e set
+    deleted_at = null,
+    reason = case when n.noted_at < e.noted_at then why else e.reason end, noted_at = least(e.noted_at, n.noted_at)
+  from (
+    select u.event_id, u.user_id, min(u.noted_at) as noted_at from unnest(events, users, noted) as u(event_id, user_id, noted_at)
+    group by 1, 2
+  ) n
+  where e.id = any (again) and e.event_id = n.event_id and e.user_id = n.user_id;
   insert into indexing.erasures (event_id, user_id, reason, noted_at)
   select n.event_id, n.user_id, why, min(n.noted_at)
   from unnest(events, users, noted) as n(event_id, user_id, noted_at)
@@ -30,7 +37,8 @@ end
 $$;
 
 -- Records what workers did for attendees with an open erasure: [{"event_id", "user_id", "faces": deleted, "ended": whether the
--- job has ended, "indexed": with a face, which the app wants again}, …]. They are reconciled in a minute.
+-- job has ended, "indexed": with a face, which the app wants again, "unwanted": whether the app wants none of them}, …]. A face
+-- that a worker deleted because nobody wants it, before any change said so, is an erasure, too.
 create or replace function indexing.answer_erasures(done jsonb) returns void
 language plpgsql set search_path = '' as $$
 declare
@@ -41,6 +49,17 @@ begin
     select e.id from indexing.erasures e join jsonb_to_recordset(done) as d(event_id uuid, user_id uuid) using (event_id, user_id)
     where e.verified_at is null and e.wanted_again_at is null order by e.id for update of e
   );
+  with noted as (
+    insert into indexing.erasures (event_id, user_id, reason, noted_at)
+    select d.event_id, d.user_id, 'found', now
+    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, unwanted boolean)
+    where d.unwanted and d.faces > 0 and not exists (
+      select from indexing.erasures e
+      where e.id = any (concerned) and e.event_id = d.event_id and e.user_id = d.user_id
+    )
+    returning id
+  )
+  select concerned || coalesce(array_agg(id), '{}') into concerned from noted;
   if cardinality(concerned) > 0 then
     update indexing.erasures e set
       faces = e.faces + d.faces,

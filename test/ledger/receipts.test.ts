@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { failedWith, one, only, openLedger, sentEvent } from '../support/ledger.ts'
+import { failedWith, one, only, openLedger, resultOf, sentEvent } from '../support/ledger.ts'
 
 /** An event with indexed attendees. */
 async function indexedEvent(attendees: number) {
@@ -74,7 +74,7 @@ describe('a revocation', () => {
   it.each([
     ['a profile that is deleted', 'delete from public.profiles where user_id = $1', 'profile'],
     ['a photo that is removed', 'update public.profiles set photo_path = null where user_id = $1', 'profile'],
-    ['an account that is deleted', 'delete from auth.users where id = $1', 'consent'],
+    ['an account that is deleted', 'delete from auth.users where id = $1', 'profile'], // whose row goes first
     ['a consent that is deleted', 'delete from public.event_consents where user_id = $1', 'consent'],
   ])('is %s, too', async (_, statement, reason) => {
     const { erase, list, owner, receipts, sealReceipts, users } = await indexedEvent(1)
@@ -94,6 +94,25 @@ describe('a revocation', () => {
     expect((await receipts({ event })).open).toEqual([])
     await list(users, 0)
     expect((await receipts({ event })).open).toMatchObject([{ reason: 'found', user_id: only(users) }])
+  })
+
+  it('is what a worker sees before the change is processed; its receipt goes by the change', async () => {
+    const { app, event, lease, complete, owner, processChanges, receipts, sendAll, users } =
+      await indexedEvent(1)
+    await app.photo(only(users), 'photos/new')
+    await processChanges()
+    const messages = await sendAll()
+    await app.consent(event, users, false)
+    const noted = await one<Date>(owner, 'select noted_at from indexing.changes')
+    const { tasks, token } = await lease(messages)
+    await complete(token, [resultOf(only(tasks), { faces_deleted: 1 })])
+    const [first, ...others] = (await receipts({ event })).open.filter(({ reason }) => reason === 'found')
+    expect(first).toMatchObject({ faces: 1, deleted_at: expect.any(String) })
+    expect(others).toEqual([])
+    await processChanges()
+    const erasure = only((await receipts({ event })).open)
+    expect(erasure).toMatchObject({ reason: 'consent', faces: 1, deleted_at: null })
+    expect(new Date(erasure.noted_at)).toEqual(noted)
   })
 
   it('is no photo that another one replaces', async () => {
