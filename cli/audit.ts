@@ -9,8 +9,8 @@ export interface Audited extends Found {
 const CHANGES_PAGE = 1_000
 
 /** Whether the collection is not what it should be. */
-export const differs = ({ differences, foreign }: Found): boolean =>
-  foreign > 0 || Object.values(differences).some((n) => n > 0)
+export const differs = ({ differences, foreign, recreated }: Found): boolean =>
+  recreated || foreign > 0 || Object.values(differences).some((n) => n > 0)
 
 /** The events whose collection is there. */
 export async function openCollections({ database }: Pick<Ledger, 'database'>): Promise<string[]> {

@@ -135,7 +135,7 @@ After a restored backup: audit --all --repair
 --json prints one object. Fields may be added, never changed.
   at, system, url
   events[]    { event_id, differences: { KIND: attendees }, foreign, faces,
-              who: [{ user_id, difference }] }
+              recreated, who: [{ user_id, difference }] }
   left        with --repair: those that still differed afterwards, or null
   orphans     ids of collections, or null with --event
 `

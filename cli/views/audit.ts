@@ -15,13 +15,17 @@ const SHOWN = 20
 
 /** How the collection of an event differs from what it should be. */
 export function viewAudited(audited: Audited, { paint }: Terminal): string {
-  const { differences, event_id, faces, foreign, who } = audited
+  const { differences, event_id, faces, foreign, recreated, who } = audited
   const head = `${paint('bold', event_id)}  ${amount(faces, 'face')} of attendees`
   if (!differs(audited)) return `${head}\n  ${paint('green', 'as it should be')}`
   const kinds = Object.entries(KINDS).flatMap(([kind, words]) => {
     const n = differences[kind as keyof Audited['differences']]
     return n > 0 ? [`  ${paint('yellow', kind.padEnd(14))}${figure(n).padStart(7)}  ${words}`] : []
   })
+  if (recreated)
+    kinds.push(
+      `  ${paint('yellow', 'the collection was gone')}: it is made anew, and everybody is indexed again`,
+    )
   if (foreign > 0)
     kinds.push(
       `  ${paint('yellow', 'foreign'.padEnd(14))}${figure(foreign).padStart(7)}  faces whose ExternalImageId is no user id; they are never touched`,

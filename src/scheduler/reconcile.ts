@@ -34,6 +34,8 @@ export interface Found {
   differences: Differences
   /** Faces whose ExternalImageId is no user id: they are left there. */
   foreign: number
+  /** The collection was gone, and is there again: whoever was in it is indexed anew. */
+  recreated: boolean
   /** Faces that the collection holds of attendees. */
   faces: number
   /** Which attendees differ: of each page of the comparison a thousand at most. */
@@ -134,7 +136,8 @@ export async function reconcileEvent(
   }
   if (repair) await database.reconcile_done({ event, as_of })
   const faces = [...listing.faces.values()].reduce((count, { length }) => count + length, 0)
-  return { differences: sum, foreign: listing.foreign, faces, who }
+  const { foreign, recreated } = listing
+  return { differences: sum, foreign, recreated, faces, who }
 }
 
 /** The faces of the collection. One that is gone is created again: whatever was in it is indexed anew. */
@@ -142,22 +145,24 @@ async function list(
   event: string,
   { database, rekognition, settings }: ReconcileParts,
   repair: boolean,
-): Promise<Listing> {
+): Promise<Listing & { recreated: boolean }> {
   const collection = collectionId(settings, event)
+  let recreated = false
   try {
-    return await listFaces(rekognition, collection)
+    return { ...(await listFaces(rekognition, collection)), recreated }
   } catch (error) {
     if (!isError(error, 'ResourceNotFoundException')) throw error
     if (repair && (await database.may_create_collection({ event }))) {
       const result = await ensureCollection(rekognition, collection)
       logger.warn('the collection was missing', { event_id: event, collection, result })
       count('CollectionsMissing')
+      recreated = true
       await database.collections_done({
         results: [{ event_id: event, result }],
         quiet_seconds: CLOSING_QUIET_SECONDS,
       })
     }
-    return { faces: new Map(), foreign: 0 }
+    return { faces: new Map(), foreign: 0, recreated }
   }
 }
 
