@@ -45,7 +45,7 @@ const schema = z
     // Empty, as an environment variable has it, is off.
     CLEANUP_AFTER_HOURS: z.preprocess(
       (text) => text || undefined,
-      number('a number of hours from 1 to 8760', 1, 8760).optional(),
+      number('a number of hours from 1 to 9999', 1, 9999).optional(),
     ),
     SEVERAL_FACES: z.enum(['skip', 'largest'], { error: 'is neither skip nor largest' }).default('skip'),
   })
