@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
 import { functionsOn, one, openLedger, resultOf } from '../support/ledger.ts'
@@ -34,45 +35,6 @@ describe('an event of 100,000 attendees', () => {
 })
 
 describe('a ledger of 200,000 settled jobs', () => {
-  /** Statements that a call of ours runs, with their plans, as Postgres reports them. */
-  async function explaining(database: { url: string }) {
-    const client = new pg.Client({
-      connectionString: database.url.replace(
-        /\/\/[^@]+@/,
-        `//supabase_admin:${inject('postgres').password}@`,
-      ),
-    })
-    const plans: string[] = []
-    client.on('error', () => {})
-    client.on('notice', ({ message = '' }) => plans.push(message))
-    await client.connect()
-    onTestFinished(() => client.end())
-    await client.query(`
-      load 'auto_explain';
-      set auto_explain.log_min_duration = 0;
-      set auto_explain.log_nested_statements = on;
-      set auto_explain.log_analyze = on;
-      set auto_explain.log_timing = off;
-      set auto_explain.log_level = notice;
-      set client_min_messages = notice`)
-    return { client, plans }
-  }
-
-  /** The rows of the ledger that the plans have read, and whether one of them read all of it. */
-  function readRows(plans: string[]) {
-    const scans = plans.flatMap((plan) =>
-      [
-        ...plan.matchAll(
-          /(\w[\w ]*Scan)(?: using \w+)? on (?:indexing\.)?face_jobs.*?actual rows=([\d.]+) loops=(\d+)/g,
-        ),
-      ].map(([, how, rows, loops]) => ({ how, rows: Number(rows) * Number(loops) })),
-    )
-    return {
-      sequential: scans.some(({ how }) => how === 'Seq Scan'),
-      rows: Math.max(0, ...scans.map(({ rows }) => rows)),
-    }
-  }
-
   it('is never read whole by what runs for every batch, page and run, whatever the statistics say', async () => {
     const { app, claim, collectionsDone, database, fanOut, owner } = await openLedger({ ofItsOwn: true })
     await owner.query(`
@@ -136,3 +98,85 @@ describe('a ledger of 200,000 settled jobs', () => {
     }
   })
 })
+
+describe('plans that a connection made while the ledger was empty', () => {
+  it('do not read all of it when it has grown', async () => {
+    const { app, claim, collectionsDone, database, fanOut, owner } = await openLedger({ ofItsOwn: true })
+    await owner.query('analyze')
+    const { client, plans } = await explaining(database)
+    const { complete, failDeadLetters, lease, processSome, rescue, takeSendBatch } = functionsOn(client)
+    const everyCall = async () => {
+      const batch = await takeSendBatch({ page: 100 })
+      const { token, tasks } = await lease(batch.jobs.slice(0, 50))
+      const results = tasks.map((task) => resultOf(task))
+      await complete(token, results)
+      await failDeadLetters(batch.jobs.slice(50, 60))
+      const [one, other] = batch.jobs
+      if (one) await app.photo(one.user_id, `photos/${randomUUID()}`)
+      if (other) await app.consent(other.event_id, [other.user_id], false)
+      await processSome(true)
+      await processSome(false)
+      await rescue()
+      return batch.jobs.length
+    }
+    const fill = async (attendees: number) => {
+      const event = await app.event()
+      await owner.query(
+        `with made as (insert into auth.users select from generate_series(1, $2::integer) returning id),
+         profiles as (insert into public.profiles select id, 'Somebody', 'photos/' || id from made)
+         insert into public.event_consents (event_id, user_id, allow_recognition) select $1, id, true from made`,
+        [event, attendees],
+      )
+      await owner.query('truncate indexing.changes')
+      await claim()
+      await collectionsDone([{ event_id: event, result: 'created' }])
+      while ((await fanOut()).more) {}
+    }
+    for (let round = 0; round < 8; round++) {
+      await fill(3)
+      expect(await everyCall()).toBeGreaterThan(0)
+    }
+    await fill(20_000)
+    plans.length = 0
+    expect(await everyCall()).toBe(100)
+    expect(plans.length).toBeGreaterThan(10)
+    expect(plans.filter((plan) => readRows([plan]).sequential)).toEqual([])
+    expect(plans.filter((plan) => readRows([plan]).rows > 2000)).toEqual([])
+  })
+})
+
+/** Statements that a call of ours runs, with their plans, as Postgres reports them. */
+async function explaining(database: { url: string }) {
+  const client = new pg.Client({
+    connectionString: database.url.replace(/\/\/[^@]+@/, `//supabase_admin:${inject('postgres').password}@`),
+  })
+  const plans: string[] = []
+  client.on('error', () => {})
+  client.on('notice', ({ message = '' }) => plans.push(message))
+  await client.connect()
+  onTestFinished(() => client.end())
+  await client.query(`
+    load 'auto_explain';
+    set auto_explain.log_min_duration = 0;
+    set auto_explain.log_nested_statements = on;
+    set auto_explain.log_analyze = on;
+    set auto_explain.log_timing = off;
+    set auto_explain.log_level = notice;
+    set client_min_messages = notice`)
+  return { client, plans }
+}
+
+/** The rows of the ledger that the plans have read, and whether one of them read all of it. */
+function readRows(plans: string[]) {
+  const scans = plans.flatMap((plan) =>
+    [
+      ...plan.matchAll(
+        /(\w[\w ]*Scan)(?: using \w+)? on (?:indexing\.)?face_jobs.*?actual rows=([\d.]+) loops=(\d+)/g,
+      ),
+    ].map(([, how, rows, loops]) => ({ how, rows: Number(rows) * Number(loops) })),
+  )
+  return {
+    sequential: scans.some(({ how }) => how === 'Seq Scan'),
+    rows: Math.max(0, ...scans.map(({ rows }) => rows)),
+  }
+}
