@@ -293,11 +293,18 @@ language sql stable security definer set search_path = '' as $$
             (select c.start_hash from indexing.receipt_chain c where c.start_position = r.position - 1), ''), 'hex')
         ) order by r.position desc), '[]')
       from (
-        select s.* from indexing.receipts s
-        where (before is null or s.position < before) and (indexing_receipts.event is null or s.event_id = indexing_receipts.event)
-          and (attendee is null or s.user_id = attendee or s.user_id is null
-            and exists (select from indexing.face_jobs k where k.event_id = s.event_id and k.user_id = attendee))
-        order by s.position desc limit page
+        select asked.position from (
+          select s.position from indexing.receipts s -- each by an index
+          where s.user_id = attendee and (indexing_receipts.event is null or s.event_id = indexing_receipts.event)
+          union all
+          select s.position from indexing.face_jobs k join indexing.receipts s on s.event_id = k.event_id and s.user_id is null
+          where k.user_id = attendee and (indexing_receipts.event is null or k.event_id = indexing_receipts.event)
+          union all
+          select s.position from indexing.receipts s
+          where attendee is null and (indexing_receipts.event is null or s.event_id = indexing_receipts.event)
+        ) asked
+        where before is null or asked.position < before
+        order by asked.position desc limit page
       ) found
       join indexing.receipts r using (position)
     )

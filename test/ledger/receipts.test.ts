@@ -8,7 +8,10 @@ async function indexedEvent(attendees: number) {
   await ledger.work(ledger.messages)
   const { event, owner, processChanges, reconcile, reconcileDone, sendAll, work } = ledger
   const age = (seconds: number) =>
-    owner.query('update indexing.erasures set deleted_at = deleted_at - make_interval(secs => $1)', [seconds])
+    owner.query(
+      'update indexing.erasures set deleted_at = deleted_at - make_interval(secs => $1) where verified_at is null',
+      [seconds],
+    )
   return {
     ...ledger,
     age,
@@ -385,6 +388,21 @@ describe('the chain of receipts', () => {
 })
 
 describe('the worker', () => {
+  it('does not wait for whoever writes receipts', async () => {
+    const { app, erase, event, list, receipts, serviceSession, users } = await indexedEvent(2)
+    const [first = '', second = ''] = users
+    await app.consent(event, [first], false)
+    await erase()
+    await list([second], 31)
+    const writer = await serviceSession()
+    await writer.query('begin; select public.indexing_seal_receipts(10)')
+    await app.consent(event, [second], false)
+    await erase()
+    await list([], 31)
+    expect((await receipts({ attendee: second })).open).toMatchObject([{ verified_at: expect.any(String) }])
+    await writer.query('commit')
+  })
+
   it('is counted with the faces of each of its attempts', async () => {
     const { app, event, list, processChanges, receipts, sealReceipts, sendAll, users, work } =
       await indexedEvent(1)
