@@ -1,18 +1,19 @@
 import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-
-const MIGRATIONS = new URL('../supabase/migrations/', import.meta.url)
+import type { AppTables } from '../supabase/app-tables.ts'
+import { type Migration, migrations } from '../supabase/migrations.ts'
 
 /**
  * Applies this system's migrations in the order of their names, each in a transaction of its own.
  * @param url of a database with the app's schema, as its owner
+ * @param tables the app's names, unless they are the default's
  * @throws {Error} naming the file and line of the migration that failed; those before it stay applied
  */
-export async function applyMigrations(url: string): Promise<void> {
-  for (const name of await migrationNames()) await runFile(url, new URL(name, MIGRATIONS))
+export async function applyMigrations(url: string, tables: AppTables = {}): Promise<void> {
+  for (const migration of migrations(tables)) await applyMigration(url, migration)
 }
 
 /**
@@ -21,39 +22,35 @@ export async function applyMigrations(url: string): Promise<void> {
  * @throws {Error} naming a migration that was edited since it was applied, or that failed
  */
 export async function applyNewMigrations(url: string, applied: Record<string, string>): Promise<void> {
-  const names = await migrationNames()
-  const hashes = new Map<string, string>()
-  for (const name of names) {
-    const hash = createHash('sha256')
-      .update(await readFile(new URL(name, MIGRATIONS)))
-      .digest('hex')
+  const hashed = migrations().map((migration) => ({
+    ...migration,
+    hash: createHash('sha256').update(migration.sql).digest('hex'),
+  }))
+  for (const { name, hash } of hashed)
     if (applied[name] && applied[name] !== hash)
       throw new Error(
         `${name} was edited since it was applied to the kept database. Undo that, or start with an empty one: npm run dev -- --reset`,
       )
-    hashes.set(name, hash)
-  }
-  for (const [name, hash] of hashes) {
-    if (applied[name]) continue
-    await runFile(url, new URL(name, MIGRATIONS))
-    applied[name] = hash
+  for (const { hash, ...migration } of hashed) {
+    if (applied[migration.name]) continue
+    await applyMigration(url, migration)
+    applied[migration.name] = hash
   }
 }
 
-const migrationNames = async () => (await readdir(MIGRATIONS)).filter((name) => name.endsWith('.sql')).sort()
-
 /** Runs the statements of a file in one transaction. */
-export async function runFile(url: string, file: URL): Promise<void> {
-  const sql = await readFile(file, 'utf8')
+export const runFile = async (url: string, file: URL): Promise<void> =>
+  applyMigration(url, { name: basename(fileURLToPath(file)), sql: await readFile(file, 'utf8') })
+
+/** Runs the statements of a migration in one transaction. */
+export async function applyMigration(url: string, { name, sql }: Migration): Promise<void> {
   try {
     await runSql(url, sql)
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error
     const place = error.position ? `:${sql.slice(0, Number(error.position)).split('\n').length}` : ''
     const more = [error.detail, error.hint, error.where].filter(Boolean).join('\n')
-    throw new Error(`${basename(fileURLToPath(file))}${place}: ${error.message}\n${more}`.trim(), {
-      cause: error,
-    })
+    throw new Error(`${name}${place}: ${error.message}\n${more}`.trim(), { cause: error })
   }
 }
 

@@ -4,10 +4,16 @@
  * The newest migration of functions is written anew as long as it is not released. After that, a new file gets the sources
  * that have changed since, whole. `npm run migration -- --release` notes the checksums of all files: from then on they are
  * never edited, which a test proves.
+ *
+ * `npm run migration -- --to DIR` writes all migrations into a folder, with the names of app-tables.yml.
  */
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { readAppTables, withMarks } from './app-tables.ts'
+import { migrationNames, migrations } from './migrations.ts'
 
 /** Later files use functions of earlier ones; `rights` comes last, over all of them. */
 export const SOURCES = [
@@ -35,17 +41,12 @@ export const SOURCES = [
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 const SOURCE = new URL('source/', import.meta.url)
 const RELEASED = new URL('released.json', import.meta.url)
+const APP_TABLES = new URL('../app-tables.yml', import.meta.url)
 const MARK = /^-- ── (\S+)\.sql (\w{16})$/gm
 
 const read = (name: string, base: URL): string => readFileSync(new URL(name, base), 'utf8')
 
 export const checksum = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16)
-
-/** The files of supabase/migrations in their order. */
-export const migrationFiles = (): string[] =>
-  readdirSync(MIGRATIONS)
-    .filter((name) => name.endsWith('.sql'))
-    .sort()
 
 /** The checksums of released files, by name. */
 export const releasedFiles = (): Record<string, string> =>
@@ -70,7 +71,7 @@ function migrationOf(sources: string[], heading: string): string {
   const names = SOURCES.filter((name) => sources.includes(name) || name === 'rights')
   const parts = names.map((name) => {
     const text = read(`${name}.sql`, SOURCE)
-    return `-- ── ${name}.sql ${checksum(text)}\n\n${text}`
+    return `-- ── ${name}.sql ${checksum(text)}\n\n${name === 'app' ? withMarks(text) : text}`
   })
   return `${heading}\n-- Written by "npm run migration" from supabase/source. Edit there.\n\n${parts.join('\n')}`
 }
@@ -80,7 +81,7 @@ const handwritten = (file: string): string =>
   read(file, MIGRATIONS).split('\n-- Written by "npm run migration"')[0] ?? ''
 
 function write(name: string | undefined): string {
-  const files = migrationFiles()
+  const files = migrationNames()
   const released = releasedFiles()
   const newest = files.filter(isOfFunctions).at(-1)
   const unreleased = newest !== undefined && !(newest in released) ? newest : undefined
@@ -99,15 +100,31 @@ function write(name: string | undefined): string {
 }
 
 function release(): string {
-  const entries = migrationFiles().map((file) => [file, checksum(read(file, MIGRATIONS))])
+  const entries = migrationNames().map((file) => [file, checksum(read(file, MIGRATIONS))])
   writeFileSync(RELEASED, `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`)
   return `${entries.length} migrations are released: they are not edited any more.`
 }
 
+/** Writes the migrations into a folder, for psql or the command line of Supabase. */
+function writeTo(folder: string): string {
+  const tables = existsSync(APP_TABLES) ? readAppTables(APP_TABLES) : {}
+  mkdirSync(folder, { recursive: true })
+  const all = migrations(tables)
+  for (const { name, sql } of all) writeFileSync(join(folder, name), sql)
+  const names = Object.keys(tables).length > 0 ? 'the names of app-tables.yml' : 'the default names'
+  return `${all.length} migrations with ${names} are in ${folder}.`
+}
+
+function main(): string {
+  const options = { release: { type: 'boolean' }, to: { type: 'string' } } as const
+  const { values, positionals } = parseArgs({ options, allowPositionals: true })
+  if (values.release) return release()
+  return values.to === undefined ? write(positionals[0]) : writeTo(values.to)
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [argument] = process.argv.slice(2)
   try {
-    console.log(argument === '--release' ? release() : write(argument))
+    console.log(main())
   } catch (error) {
     console.error((error as Error).message)
     process.exitCode = 1

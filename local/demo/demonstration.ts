@@ -234,33 +234,43 @@ class Demonstration {
   /** Searches each face of the group photos, and checks the answers against who is on them. */
   async #proveWith(seen: SeenPhoto[], people: Person[], idOf: (name: string) => string): Promise<boolean> {
     heading('The proof: every face on the photos is searched in the collection')
+    const notIn = new Map(
+      (await this.#jobs()).flatMap(({ user_id, state, reason }) =>
+        state === 'indexed' ? [] : [[user_id, reason ? reasonOf(reason).title : state] as const],
+      ),
+    )
     let right = 0
     let wrong = 0
     let missed = 0
-    const rows: string[][] = []
-    for (const { photo, faces } of seen) {
-      const found = await this.#searchAll(photo, faces, 'recognised')
+    const searched = await Promise.all(
+      seen.map(async ({ photo, faces }) => ({
+        photo,
+        faces,
+        found: await this.#searchAll(photo, faces, 'recognised'),
+      })),
+    )
+    const rows = searched.map(({ photo, faces, found }) => {
       const recognised: string[] = []
       const unknown: string[] = []
       for (const [index, { match, closest }] of found.entries()) {
         const person = people.find(({ seen }) => seen.some(({ face }) => face === faces[index]))
         if (!person) continue
-        if (match && match.userId === idOf(person.name)) right++
-        else if (match) wrong++
-        else if (person.role === 'attends') missed++
-        if (match) recognised.push(this.#withScore(match))
-        else
-          unknown.push(
-            person.role === 'attends'
-              ? `${person.name}, closest ${closest ? this.#withScore(closest) : '–'}`
-              : WHY_UNKNOWN[person.role](person.name),
-          )
+        const why = person.role === 'attends' ? notIn.get(idOf(person.name)) : WHY_UNKNOWN[person.role]
+        if (match) {
+          if (match.userId === idOf(person.name)) right++
+          else wrong++
+          recognised.push(this.#withScore(match))
+        } else if (why) unknown.push(person.role === 'not invited' ? why : `${person.name}, ${why}`)
+        else {
+          missed++
+          unknown.push(`${person.name}, closest ${closest ? this.#withScore(closest) : '–'}`)
+        }
       }
-      rows.push([photo.name, recognised.join(', '), unknown.join(', ')])
-    }
+      return [photo.name, recognised.join(', '), unknown.join(', ')]
+    })
     table(['photo', 'recognised', 'unknown'], rows)
     say(
-      `${right} of ${right + missed} faces of attendees are recognised; ${wrong === 0 ? 'nobody is taken for somebody else' : bad(`${wrong} are taken for somebody else`)}`,
+      `${right} of ${right + missed} faces of people who are in are recognised; ${wrong === 0 ? 'nobody is taken for somebody else' : bad(`${wrong} are taken for somebody else`)}`,
     )
     saidWhereThePicturesAre()
     return wrong === 0
@@ -362,10 +372,10 @@ class Demonstration {
   }
 }
 
-const WHY_UNKNOWN: Record<Exclude<Person['role'], 'attends'>, (name: string) => string> = {
-  'withholds consent': (name) => `${name}, who does not consent`,
-  'photo missing': (name) => `${name}, whose photo is missing`,
-  'not invited': () => 'somebody who is not invited',
+const WHY_UNKNOWN: Record<Exclude<Person['role'], 'attends'>, string> = {
+  'withholds consent': 'who does not consent',
+  'photo missing': 'whose photo is missing',
+  'not invited': 'somebody who is not invited',
 }
 
 /** Milliseconds until a condition holds; undefined if it does not within 30 s. */
@@ -386,5 +396,5 @@ function nextSteps(): void {
   heading('Next')
   say('npm start -- --photos DIR --find FILE   the same with photos of your own')
   say('npm run dev                             the system stays up, for your own app')
-  say('npx event-indexer status                what an operator sees of it')
+  say('npx event-indexer status --watch        beside npm run dev: what an operator sees of it')
 }

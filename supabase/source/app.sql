@@ -1,44 +1,76 @@
 -- The adapter to the app: the only file that knows its tables and columns.
 --
+-- What stands in braces is a name that app-tables.yml may change, or replace by an expression; the defaults are in app-tables.ts. So
+-- it is never qualified with a table, and where a column and a variable have the same name, the column is meant.
+--
 -- The app's tables are read through functions and not through views. Postgres refuses to drop or retype a column that a view
 -- uses, so a view would make the app's own migrations fail. These functions are inlined into the statements that use them.
+
+-- The names that the adapter in this database was written for, as far as they are not the default's.
+do $$
+declare
+  written constant text := {names};
+  installed text;
+begin
+  if to_regprocedure('indexing.app_names()') is not null then
+    installed := indexing.app_names();
+    if installed <> written and coalesce(current_setting('indexing.other_names', true), '') <> 'yes' then
+      raise exception 'this migration has other names of the app''s tables than the database: % instead of %', written, installed
+        using hint = 'Apply it with the app-tables.yml of this database. To change the names: set indexing.other_names = ''yes''.';
+    end if;
+  end if;
+end
+$$;
+
+create or replace function indexing.app_names() returns text language sql immutable as $$
+  select {names}
+$$;
 
 create or replace function indexing.app_events()
 returns table (
   event_id uuid, name text, starts_at timestamptz, ends_at timestamptz, active boolean, closed boolean, status text
 ) language sql stable as $$
   select
-    e.event_id, e.name, e.starts_at, coalesce(e.ends_at, e.starts_at + interval '12 hours'),
-    coalesce(e.is_active, true),
-    coalesce(e.cleanup_status::text, 'pending') <> 'pending', -- the app removes the collection, or has done so
-    coalesce(e.indexing_status::text, 'pending')
-  from public.events e
+    {events.event_id}, {events.name}, {events.starts_at},
+    coalesce({events.ends_at}, {events.starts_at} + interval '12 hours'),
+    coalesce({events.active}, true),
+    coalesce({events.closed}, false), -- the app removes the collection, or has done so
+    coalesce({events.status}::text, 'pending')
+  from {events.table}
 $$;
 
 create or replace function indexing.app_consents()
 returns table (event_id uuid, user_id uuid) language sql stable as $$
-  select c.event_id, c.user_id from public.event_consents c where c.allow_recognition
+  select {consents.event_id}, {consents.user_id}
+  from {consents.table} where {consents.allows}
 $$;
 
--- photo_path without the white space around it, as the app strips it.
+-- The photo's key without the white space around it, as the app strips it.
 create or replace function indexing.app_profiles()
 returns table (user_id uuid, photo_path text) language sql stable as $$
-  select p.user_id, btrim(p.photo_path, E' \t\r\n\f\u000B\u00A0') from public.profiles p
+  select {profiles.user_id}, btrim({profiles.photo}, E' \t\r\n\f\u000B\u00A0')
+  from {profiles.table}
 $$;
 
 -- Locks the rows of these events. Returns those that we hold now or that no longer exist; never waits for the app, so a row
 -- that it holds locked is left out.
 create or replace function indexing.app_lock_events(events uuid[]) returns uuid[]
 language plpgsql set search_path = '' as $$
+#variable_conflict use_column
 declare
   held uuid[];
 begin
   held := array(
-    select e.event_id from public.events e where e.event_id = any (events) order by e.event_id
+    select {events.event_id} from {events.table}
+    where {events.event_id} = any (app_lock_events.events)
+    order by {events.event_id}
     for no key update skip locked
   );
   return held || array(
-    select x from unnest(events) x where not exists (select from public.events e where e.event_id = x)
+    select unnest(app_lock_events.events)
+    except
+    select {events.event_id} from {events.table}
+    where {events.event_id} = any (app_lock_events.events)
   );
 end
 $$;
@@ -46,24 +78,45 @@ $$;
 -- The first of two writes to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
 -- rows must have been locked by app_lock_events. Returns the events that were changed.
 create or replace function indexing.app_set_status(events uuid[], expected text[], status text) returns uuid[]
-language sql set search_path = '' as $$
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  in_the_apps_type {events.table}.{events.status}%type := app_set_status.status;
+  changed uuid[];
+begin
   with changed as (
-    update public.events e set indexing_status = app_set_status.status::public.event_processing_status
-    where e.event_id = any (events) and coalesce(e.indexing_status::text, 'pending') = any (expected)
-    returning e.event_id
+    update {events.table} set {events.status} = in_the_apps_type
+    where {events.event_id} = any (app_set_status.events)
+      and coalesce({events.status}::text, 'pending') = any (app_set_status.expected)
+    returning {events.event_id} as event
   )
-  select coalesce(array_agg(event_id), '{}') from changed
+  select coalesce(array_agg(event), '{}') into changed from changed;
+  return changed;
+end
 $$;
 
--- The other write: moves cleanup_status along as the app's own clean-up does. Likewise.
+-- The other write: moves the status of the clean-up along, as the app's own clean-up does. Likewise. An app may have no such column,
+-- so this is put together at run time.
 create or replace function indexing.app_set_cleanup(events uuid[], expected text, status text) returns uuid[]
-language sql set search_path = '' as $$
-  with changed as (
-    update public.events e set cleanup_status = app_set_cleanup.status::public.event_processing_status
-    where e.event_id = any (events) and coalesce(e.cleanup_status::text, 'pending') = expected
-    returning e.event_id
-  )
-  select coalesce(array_agg(event_id), '{}') from changed
+language plpgsql set search_path = '' as $$
+declare
+  written constant text := '{events.cleanup}';
+  changed uuid[];
+begin
+  if cardinality(events) = 0 then
+    return '{}';
+  elsif written = 'null' then
+    raise exception 'the app has no column in which a clean-up could be noted: name it in app-tables.yml as events.cleanup, or have the app close or delete its events by itself, without CLEANUP_AFTER_HOURS'
+      using errcode = 'feature_not_supported';
+  end if;
+  execute format(
+    'with changed as (
+       update %s set %s = %L where %s = any ($1) and coalesce(%2$s::text, ''pending'') = $2 returning %4$s as event
+     ) select coalesce(array_agg(event), ''{}'') from changed',
+    '{events.table}', written, status, '{events.event_id}'
+  ) into changed using events, expected;
+  return changed;
+end
 $$;
 
 -- The triggers. They run inside the app's transactions, so they must neither fail nor wait, whatever the app's columns or our
@@ -74,6 +127,7 @@ $$;
 
 create or replace function indexing.on_consents() returns trigger
 language plpgsql security definer set search_path = '' as $$
+#variable_conflict use_column
 declare
   given_events uuid[];
   given_users uuid[];
@@ -85,18 +139,27 @@ begin
   end if;
   begin
     if tg_op = 'INSERT' then
-      select array_agg(n.event_id), array_agg(n.user_id) into given_events, given_users from new_rows n where n.allow_recognition;
+      select array_agg({consents.event_id}), array_agg({consents.user_id})
+      into given_events, given_users from new_rows where {consents.allows};
     elsif tg_op = 'DELETE' then
-      select array_agg(o.event_id), array_agg(o.user_id) into taken_events, taken_users from old_rows o where o.allow_recognition;
+      select array_agg({consents.event_id}), array_agg({consents.user_id})
+      into taken_events, taken_users from old_rows where {consents.allows};
     else
-      select array_agg(c.event_id), array_agg(c.user_id) into given_events, given_users from (
-        select n.event_id, n.user_id from new_rows n where n.allow_recognition
-        except select o.event_id, o.user_id from old_rows o where o.allow_recognition
-      ) c;
-      select array_agg(c.event_id), array_agg(c.user_id) into taken_events, taken_users from (
-        select o.event_id, o.user_id from old_rows o where o.allow_recognition
-        except select n.event_id, n.user_id from new_rows n where n.allow_recognition
-      ) c;
+      with is_now (event, attendee) as not materialized (
+        select {consents.event_id}, {consents.user_id}
+        from new_rows where {consents.allows}
+      ), was (event, attendee) as not materialized (
+        select {consents.event_id}, {consents.user_id}
+        from old_rows where {consents.allows}
+      )
+      select array_agg(event) filter (where given), array_agg(attendee) filter (where given),
+        array_agg(event) filter (where not given), array_agg(attendee) filter (where not given)
+      into given_events, given_users, taken_events, taken_users
+      from (
+        select event, attendee, true from (select * from is_now except select * from was) g
+        union all
+        select event, attendee, false from (select * from was except select * from is_now) t
+      ) changed (event, attendee, given);
     end if;
   exception when others then
     perform indexing.note_everything(sqlerrm);
@@ -121,6 +184,7 @@ $$;
 
 create or replace function indexing.on_profiles() returns trigger
 language plpgsql security definer set search_path = '' as $$
+#variable_conflict use_column
 declare
   named constant boolean := coalesce(current_setting('indexing.photo_named', true), '') = 'yes';
   changed uuid[];
@@ -131,15 +195,17 @@ begin
   end if;
   begin
     if tg_op = 'INSERT' then
-      select array_agg(n.user_id) into changed from new_rows n where n.photo_path is not null;
+      select array_agg({profiles.user_id}) into changed from new_rows where {profiles.photo} is not null;
     elsif tg_op = 'DELETE' then
-      select array_agg(o.user_id) into erased from old_rows o;
+      select array_agg({profiles.user_id}) into erased from old_rows;
     else
-      select array_agg(c.user_id) filter (where c.photo_path is not null), array_agg(c.user_id) filter (where c.photo_path is null)
-      into changed, erased from (
-        select n.user_id, n.photo_path from new_rows n
-        except select o.user_id, o.photo_path from old_rows o where not named
-      ) c;
+      with is_now (attendee, photo) as (
+        select {profiles.user_id}, {profiles.photo} from new_rows
+      ), was (attendee, photo) as (
+        select {profiles.user_id}, {profiles.photo} from old_rows
+      )
+      select array_agg(attendee) filter (where photo is not null), array_agg(attendee) filter (where photo is null)
+      into changed, erased from (select * from is_now except select * from was where not named) c;
     end if;
   exception when others then
     perform indexing.note_everything(sqlerrm);
@@ -151,35 +217,37 @@ begin
 end
 $$;
 
--- Every column but indexing_status, which is ours (an event that is set back to pending is claimed anew), and the name.
+-- What we read of an event but its status, which is ours (an event that is set back to pending is claimed anew), and its name.
 create or replace function indexing.on_events() returns trigger
 language plpgsql security definer set search_path = '' as $$
+#variable_conflict use_column
 declare
   changed uuid[];
-  closed uuid[];
+  closed_events uuid[];
 begin
   if not indexing.can_note() then
     return null;
   end if;
   begin
     if tg_op = 'DELETE' then
-      select array_agg(o.event_id) into closed from old_rows o;
+      select array_agg({events.event_id}) into closed_events from old_rows;
     else
-      select array_agg(distinct c.event_id) filter (where not c.closed), array_agg(distinct c.event_id) filter (where c.closed)
-      into changed, closed from (
-        select n.event_id, coalesce(n.cleanup_status::text, 'pending') <> 'pending', to_jsonb(n) - array['indexing_status', 'name']
-        from new_rows n
-        except
-        select o.event_id, coalesce(o.cleanup_status::text, 'pending') <> 'pending', to_jsonb(o) - array['indexing_status', 'name']
-        from old_rows o
-      ) c (event_id, closed, facts);
+      with is_now (event, starts_at, ends_at, active, closed) as (
+        select {events.event_id}, {events.starts_at}, {events.ends_at}, {events.active}, coalesce({events.closed}, false)
+        from new_rows
+      ), was as (
+        select {events.event_id}, {events.starts_at}, {events.ends_at}, {events.active}, coalesce({events.closed}, false)
+        from old_rows
+      )
+      select array_agg(event) filter (where not closed), array_agg(event) filter (where closed)
+      into changed, closed_events from (select * from is_now except select * from was) c;
     end if;
   exception when others then
     perform indexing.note_everything(sqlerrm);
     return null;
   end;
   perform indexing.note_events(changed, false);
-  perform indexing.note_events(closed, true);
+  perform indexing.note_events(closed_events, true);
   return null;
 end
 $$;
@@ -198,49 +266,68 @@ $$;
 -- the locks are asked for in short tries, with rests in between.
 do $$
 declare
-  app_table text;
   tries constant integer := 30;
+  old record;
+  word text;
+  status {events.table}.{events.status}%type;
 begin
+  begin
+    foreach word in array array['pending', 'in_progress', 'completed', 'failed'] loop
+      status := word;
+    end loop;
+  exception when others then
+    raise exception 'the column of the event''s status cannot hold %: %', word, sqlerrm
+      using hint = 'It must take pending, in_progress, completed and failed: a text column, or an enum with these.';
+  end;
+
   for attempt in 1 .. tries loop
     begin
       set local lock_timeout = '300ms';
-      lock table public.events, public.event_consents, public.profiles in share row exclusive mode;
+      lock table {events.table}, {consents.table}, {profiles.table}
+        in share row exclusive mode;
+      -- Of an adapter with other names.
+      for old in
+        select t.tgname as name, t.tgrelid::regclass as app_table from pg_trigger t join pg_proc f on f.oid = t.tgfoid
+        where f.pronamespace = 'indexing'::regnamespace and t.tgrelid <> all (array[
+          '{events.table}', '{consents.table}', '{profiles.table}']::regclass[])
+      loop
+        execute format('drop trigger %I on %s', old.name, old.app_table);
+      end loop;
       exit;
     exception when lock_not_available then
       if attempt = tries then
-        raise exception 'a transaction of the app has held events, event_consents or profiles locked for %s seconds', tries
+        raise exception 'a transaction of the app has held the tables of its events, consents or profiles locked for % seconds', tries
           using errcode = 'lock_not_available', hint = 'Nothing was changed. End that transaction (see pg_stat_activity) and run the migration again.';
       end if;
     end;
     perform pg_sleep(0.7);
   end loop;
 
-  create or replace trigger indexing_consents_inserted after insert on public.event_consents
+  create or replace trigger indexing_consents_inserted after insert on {consents.table}
     referencing new table as new_rows for each statement execute function indexing.on_consents();
-  create or replace trigger indexing_consents_updated after update on public.event_consents
+  create or replace trigger indexing_consents_updated after update on {consents.table}
     referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_consents();
-  create or replace trigger indexing_consents_deleted after delete on public.event_consents
+  create or replace trigger indexing_consents_deleted after delete on {consents.table}
     referencing old table as old_rows for each statement execute function indexing.on_consents();
+  create or replace trigger indexing_truncated after truncate on {consents.table}
+    for each statement execute function indexing.on_truncate();
 
-  create or replace trigger indexing_profiles_inserted after insert on public.profiles
+  create or replace trigger indexing_profiles_inserted after insert on {profiles.table}
     referencing new table as new_rows for each statement execute function indexing.on_profiles();
-  create or replace trigger indexing_photo_named before update of photo_path on public.profiles
+  create or replace trigger indexing_photo_named before update of {profiles.photo_columns} on {profiles.table}
     for each statement execute function indexing.on_photo_named();
-  create or replace trigger indexing_profiles_updated after update on public.profiles
+  create or replace trigger indexing_profiles_updated after update on {profiles.table}
     referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_profiles();
-  create or replace trigger indexing_profiles_deleted after delete on public.profiles
+  create or replace trigger indexing_profiles_deleted after delete on {profiles.table}
     referencing old table as old_rows for each statement execute function indexing.on_profiles();
+  create or replace trigger indexing_truncated after truncate on {profiles.table}
+    for each statement execute function indexing.on_truncate();
 
-  create or replace trigger indexing_events_updated after update on public.events
+  create or replace trigger indexing_events_updated after update on {events.table}
     referencing old table as old_rows new table as new_rows for each statement execute function indexing.on_events();
-  create or replace trigger indexing_events_deleted after delete on public.events
+  create or replace trigger indexing_events_deleted after delete on {events.table}
     referencing old table as old_rows for each statement execute function indexing.on_events();
-
-  foreach app_table in array array['events', 'event_consents', 'profiles'] loop
-    execute format(
-      'create or replace trigger indexing_truncated after truncate on public.%I for each statement execute function indexing.on_truncate()',
-      app_table
-    );
-  end loop;
+  create or replace trigger indexing_truncated after truncate on {events.table}
+    for each statement execute function indexing.on_truncate();
 end
 $$;

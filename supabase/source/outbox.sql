@@ -35,6 +35,7 @@ begin
     select max(j.starts_at) from indexing.face_jobs j where j.state = 'sent' and not j.urgent
   ), least(page - jsonb_array_length(jobs), urgent_cap - indexing.lying(true, urgent_cap)));
   for priority in 1 .. 2 loop
+    exit when jsonb_array_length(jobs) >= page;
     jobs := jobs || indexing.hand_out(batch, false, false, priority, 'infinity',
       least(page - jsonb_array_length(jobs), work_cap - indexing.lying(false, work_cap)));
   end loop;

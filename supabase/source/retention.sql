@@ -200,8 +200,10 @@ begin
     if not held then
       select * into app from indexing.app_events() e where e.event_id = event;
       changed := indexing.close_run(event, case when app.event_id is null then 'event_deleted' else 'event_closed' end, interval '0', page);
-      update indexing.event_runs r set cleaning = true
-      where r.event_id = any (indexing.app_set_cleanup(array[event], 'pending', 'in_progress')) and r.event_id = event;
+      if app.event_id is not null and not app.closed then
+        perform indexing.app_set_cleanup(array[event], 'pending', 'in_progress');
+        update indexing.event_runs r set cleaning = true where r.event_id = event;
+      end if;
     end if;
   end if;
   return jsonb_build_object(

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, InvalidArgumentError } from 'commander'
 
@@ -17,8 +17,9 @@ const WORKER = 'src/worker/worker.ts'
 const POLICY = 'src/core/policy.ts'
 
 /**
- * `npm run chaos:mutations` shows that the chaos can fail: it prints, for each of these, the first seed that found it out and the
- * promise that it broke, as a table. `-- --only lease` runs those of that name.
+ * `npm run chaos:mutations` shows that the tests can fail: it prints, for each of these, the first test that found it out, or else the
+ * first seed of the chaos and the promise that it broke, as a table. `-- --only lease` runs those of that name; `--seeds-alone` skips
+ * the tests. Much of what a break does is mended by reconcile before the chaos looks, so the tests see more of them.
  *
  * Each breaks one promise's keeper. Texts are short, so that they outlive what else changes around them.
  */
@@ -183,18 +184,33 @@ const whole = (text: string) => {
 }
 
 const options = new Command('chaos:mutations')
-  .description('Breaks the system on purpose, in a copy, and reports which seed of the chaos finds it out.')
-  .option('--seeds <n>', 'how many seeds at most for each', whole, 60)
+  .description(
+    'Breaks the system on purpose, in a copy, and reports which test or seed of the chaos finds it out.',
+  )
+  .option('--seeds <n>', 'how many seeds at most for each', whole, 20)
+  .option('--seeds-alone', 'without the tests')
   .option('--only <pattern>', 'mutations whose name matches this regular expression', '')
   .parse()
-  .opts<{ seeds: number; only: string }>()
+  .opts<{ seeds: number; seedsAlone?: boolean; only: string }>()
 
-/** Returns the first seed that finds the mutation out, with the promise that it broke; undefined when none does. */
-async function findOut({ name, edits }: Mutation): Promise<{ seed: string; promise: string } | undefined> {
+const COPIED = [
+  'src',
+  'local',
+  'supabase',
+  'test',
+  'cli',
+  'deployment',
+  'serverless.yml',
+  'vitest.config.ts',
+  'package.json',
+  'tsconfig.json',
+]
+
+/** Returns who finds the mutation out, and by what; undefined when nobody does. */
+async function findOut({ name, edits }: Mutation): Promise<{ by: string; promise: string } | undefined> {
   const copy = await mkdtemp(join(tmpdir(), 'event-indexer-mutation-'))
   try {
-    for (const folder of ['src', 'local', 'supabase', 'test', 'package.json', 'tsconfig.json'])
-      await cp(join(ROOT, folder), join(copy, folder), { recursive: true })
+    for (const file of COPIED) await cp(join(ROOT, file), join(copy, file), { recursive: true })
     await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
     for (const { file, text, by } of edits) {
       const before = await readFile(join(copy, file), 'utf8')
@@ -202,21 +218,58 @@ async function findOut({ name, edits }: Mutation): Promise<{ seed: string; promi
         throw new Error(`${name}: ${file} does not have the text ${JSON.stringify(text)}`)
       await writeFile(join(copy, file), before.replace(text, by))
     }
-    const output = await chaos(copy)
-    const [, seed] = /^seed (\d+): \d+ violations/m.exec(output) ?? []
-    const [, promise] = /BROKEN: ([^:]+)/.exec(output) ?? []
-    if (seed && promise) return { seed, promise }
-    if (!/^\d+ seeds, 0 broken/m.test(output))
-      throw new Error(`${name}: the chaos failed: ${output.slice(-2000)}`)
-    return undefined
+    return (options.seedsAlone ? undefined : await failingTest(copy)) ?? (await brokenSeed(name, copy))
   } finally {
     await rm(copy, { recursive: true, force: true })
   }
 }
 
-async function chaos(directory: string): Promise<string> {
+/** The first test of the ledger or the worker that fails. */
+async function failingTest(copy: string): Promise<{ by: string; promise: string } | undefined> {
+  const report = join(copy, 'report.json')
+  const vitest = join('node_modules', 'vitest', 'vitest.mjs')
+  await run(copy, [
+    vitest,
+    'run',
+    'test/ledger',
+    'test/worker',
+    '--bail',
+    '1',
+    '--reporter',
+    'json',
+    '--outputFile',
+    report,
+  ])
+  const { testResults } = JSON.parse(await readFile(report, 'utf8')) as {
+    testResults: { name: string; assertionResults: { status: string; fullName: string }[] }[]
+  }
+  for (const { name, assertionResults } of testResults)
+    for (const { status, fullName } of assertionResults)
+      if (status === 'failed') return { by: basename(name), promise: fullName }
+  return undefined
+}
+
+async function brokenSeed(name: string, copy: string): Promise<{ by: string; promise: string } | undefined> {
   const scale = ['--attendees', '40', '--events', '4', '--minutes', '3']
-  const args = ['--import', 'tsx', 'test/chaos/main.ts', '--stop', '--seeds', String(options.seeds), ...scale]
+  const output = await run(copy, [
+    '--import',
+    'tsx',
+    'test/chaos/main.ts',
+    '--stop',
+    '--seeds',
+    String(options.seeds),
+    ...scale,
+  ])
+  const [, seed] = /^seed (\d+): \d+ violations/m.exec(output) ?? []
+  const [, promise] = /BROKEN: ([^:]+)/.exec(output) ?? []
+  if (seed && promise) return { by: `seed ${seed}`, promise }
+  if (!/^\d+ seeds, 0 broken/m.test(output))
+    throw new Error(`${name}: the chaos failed: ${output.slice(-2000)}`)
+  return undefined
+}
+
+/** Runs Node in a directory, and returns what it prints. */
+async function run(directory: string, args: string[]): Promise<string> {
   const child = spawn(process.execPath, args, { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
@@ -230,14 +283,18 @@ async function chaos(directory: string): Promise<string> {
 const chosen = MUTATIONS.filter(({ name }) => new RegExp(options.only).test(name))
 const width = Math.max(...chosen.map(({ name }) => name.length))
 const row = (...cells: [string, string, string]) =>
-  console.log(`| ${cells[0].padEnd(width)} | ${cells[1].padStart(6)} | ${cells[2]} |`)
+  console.log(`| ${cells[0].padEnd(width)} | ${cells[1].padEnd(24)} | ${cells[2]} |`)
 
 let escaped = 0
-row('broken on purpose', 'seed', 'the promise that was found broken')
-row('-'.repeat(width), '-----:', '---')
+row('broken on purpose', 'found by', 'the promise that was found broken')
+row('-'.repeat(width), '-'.repeat(24), '---')
 for (const mutation of chosen) {
   const found = await findOut(mutation)
   if (!found) escaped++
-  row(mutation.name, found?.seed ?? 'none', found?.promise ?? `NOT FOUND in ${options.seeds} seeds`)
+  row(
+    mutation.name,
+    found?.by ?? 'nobody',
+    found?.promise ?? `NOT FOUND by the tests, nor in ${options.seeds} seeds`,
+  )
 }
 process.exit(escaped > 0 ? 1 : 0)
