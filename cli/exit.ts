@@ -12,11 +12,12 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 
 export const EXIT_CODES: Record<keyof typeof EXIT, string> = {
   done: 'done',
-  notDone: 'nothing was done: wrong usage, no such event, nothing to replay',
-  failed: 'jobs have failed again, messages could not be moved, or the event is not ready',
+  notDone: 'nothing was done: wrong usage, no such event, nothing to replay or to prove',
+  failed:
+    'jobs have failed again, messages could not be moved, the event is not ready, a collection differs, or an erasure is not proven',
   unreachable: 'no connection, or no permission',
   held: 'the app holds an event at this moment: try again',
-  interrupted: 'interrupted while it followed a replay, which goes on',
+  interrupted: 'interrupted while it followed what goes on',
 }
 
 /** Ends the program with a message for the operator that says what to do. */

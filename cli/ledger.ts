@@ -15,6 +15,9 @@ export function connectLedger(url: string, apiKey: ApiKey) {
   const database = connectDatabase(url, apiKey)
 
   return {
+    /** All functions, for what works on collections by itself. */
+    database,
+
     /** @throws {SchemaVersionError} when the database is of another release than this program */
     requireSchemaVersion: async () => requireSchemaVersion(await database.schema_version({})),
 

@@ -2,8 +2,11 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import * as z from 'zod'
 import type { LocalCommands } from '../local/commands.ts'
 import { type AttendeeOptions, attendee } from './commands/attendee.ts'
+import { audit } from './commands/audit.ts'
 import { check } from './commands/check.ts'
 import { deadLetters } from './commands/dead-letters.ts'
+import { erase } from './commands/erase.ts'
+import { prove } from './commands/prove.ts'
 import { redrive } from './commands/redrive.ts'
 import { replay } from './commands/replay.ts'
 import { status } from './commands/status.ts'
@@ -14,7 +17,7 @@ import { openSession, type Session } from './session.ts'
 import { plainLines } from './terminal.ts'
 
 const DESCRIPTION =
-  'How the indexing of events stands, why attendees are not indexed, and another try for those who failed.'
+  'How the indexing of events stands, why attendees are not indexed, another try for those who failed; audits, erasures and their proof.'
 
 const AFTER_HELP = `
 Which system:
@@ -108,6 +111,67 @@ the scheduler sends it within a minute. Ctrl-C leaves it running.
 
 Reasons:
 ${REPLAYABLE.map((code) => `  ${code.padEnd(22)}${reasonOf(code).title}`).join('\n')}
+`
+
+const AUDIT_HELP = `
+Lists each collection, with your own rights to Rekognition and the photo bucket,
+and compares it with the ledger, the app's tables and the photos. Without
+--repair nothing is changed. With it a job is queued for each difference, as the
+scheduler does by itself, and followed until it has ended; then the collection
+is compared once more. Exit code 0: nothing differs.
+
+  extra          who should have no face, and have one
+  missing        whose face is gone
+  doubled        with several faces, or another one than the ledger knows
+  unnoticed      whose wish the ledger has not followed
+  stale_photos   whose photo is another one than was indexed
+  foreign        faces whose ExternalImageId is no user id: never touched
+
+Without --event it looks for collections with our prefix that belong to no event
+of ours. They are deleted one by one, by their id: stages may share an account.
+
+After a restored backup: audit --all --repair
+
+--json prints one object. Fields may be added, never changed.
+  at, system, url
+  events[]    { event_id, differences: { KIND: attendees }, foreign, faces,
+              recreated, who: [{ user_id, difference }] }
+  left        with --repair: those that still differed afterwards, or null
+  orphans     ids of collections, or null with --event
+`
+
+const ERASE_HELP = `
+For a request by law. Without --yes it tells what it would do, exit code 1.
+
+An attendee: every face of theirs is deleted, those that the ledger does not
+know included, through the urgent queue. Refused as long as the app still wants
+a face of theirs, for it would be indexed again at once: take the consent back
+in the app first.
+
+An event: its collection is deleted with all faces; cleanup_status is moved to
+in_progress and, when the collection is gone for good, to completed.
+
+Then it waits for the proof, two to four minutes: exit code 0 when a later
+listing has shown that the faces are gone, 2 when it has failed.
+`
+
+const PROVE_HELP = `
+Each revocation has a receipt: when the app's change was noted, when DeleteFaces
+had answered, when a later listing was seen without a face of theirs. Receipts
+are a chain: each has the hash of the one before, so that none can be changed or
+removed without a trace. Exit code 0: all is proven; 2: an erasure is still open,
+or the chain is broken; 1: no erasure is known.
+
+--json prints one object. Fields may be added, never changed. Times are ISO 8601.
+  at, system, url
+  proven      whether the exit code is 0 or 1
+  chain       { through, hash, broken_at }
+  open[]      { event_id, user_id, reason, noted_at, faces, deleted_at,
+              verified_at, wanted_again_at, state, error }
+  receipts[]  the same without the last two, and { position, sealed_at, text,
+              previous, hash }: sha256 of the bytes of previous and of the text
+  standing[]  events with a face of theirs at this moment
+user_id is null where the whole collection of an event was deleted.
 `
 
 const REDRIVE_HELP = `
@@ -212,6 +276,55 @@ function programOf(exit: (code: ExitCode) => void): Command {
     const { event, user, reason, allFailed } = command.opts()
     if (!event === !allFailed) command.error('error: say what to replay: either --event ID or --all-failed')
     if (allFailed && (user || reason)) command.error('error: --user and --reason go with --event')
+  })
+
+  const auditing = program
+    .command('audit')
+    .description('compare collections with what they should be, and repair them')
+    .option('--event <id>', 'of this event', uuid)
+    .option('--all', 'of every event whose collection is there')
+    .option('--repair', 'and have what differs put right')
+    .option('--delete-collection <id>', 'delete this collection, which belongs to no event')
+    .option('--yes', 'do it: with --delete-collection')
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', AUDIT_HELP)
+  auditing.action(run(audit))
+  auditing.hook('preAction', (command) => {
+    const { all, deleteCollection, event, repair } = command.opts()
+    if (event && all) command.error('error: either --event ID or --all')
+    if (repair && !event && !all) command.error('error: say what to repair: either --event ID or --all')
+    if (deleteCollection && (event || all))
+      command.error('error: --delete-collection goes with neither --event nor --all')
+  })
+
+  const erasing = program
+    .command('erase')
+    .description('erase an attendee or an event at once, and wait for the proof')
+    .option('--user <id>', 'this attendee, at every event or at the one of --event', uuid)
+    .option('--event <id>', 'this event as a whole, or where --user is erased', uuid)
+    .option('--yes', 'do it')
+    .option('--no-wait', 'do not wait for the proof')
+    .addOption(stage())
+    .addHelpText('after', ERASE_HELP)
+  erasing.action(run(erase))
+  erasing.hook('preAction', (command) => {
+    const { event, user } = command.opts()
+    if (!event && !user) command.error('error: say what to erase: --user ID, --event ID, or both')
+  })
+
+  const proving = program
+    .command('prove')
+    .description('the receipts of erasures, and whether their chain is whole')
+    .option('--user <id>', 'of this attendee', uuid)
+    .option('--event <id>', 'of this event', uuid)
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', PROVE_HELP)
+  proving.action(run(prove))
+  proving.hook('preAction', (command) => {
+    const { event, user } = command.opts()
+    if (!event && !user) command.error('error: say what to prove: --user ID, --event ID, or both')
   })
 
   program

@@ -24,6 +24,11 @@ const SETTINGS = {
     /^(?=.*[1-9])\d{1,4}(\.\d+)?$/,
   ],
   maxFailedShare: ['MAX_FAILED_SHARE', 'a share from 0 to 1', /^(0(\.\d+)?|1(\.0+)?)$/],
+  cleanupAfterHours: [
+    'CLEANUP_AFTER_HOURS',
+    'a whole number of hours from 1 to 9999, or nothing',
+    /^([1-9]\d{0,3})?$/,
+  ],
   severalFaces: ['SEVERAL_FACES', 'skip or largest', /^(skip|largest)$/],
   photoEvents: ['PHOTO_EVENTS', 'ENABLED or DISABLED', /^(ENABLED|DISABLED)$/],
   alarmEmail: ['ALARM_EMAIL', 'an address for the alarms, or nothing', /^([^@\s]+@[^@\s]+)?$/],

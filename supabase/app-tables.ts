@@ -17,6 +17,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   'events.active': 'is_active',
   'events.closed': "cleanup_status::text <> 'pending'",
   'events.status': 'indexing_status',
+  'events.cleanup': 'cleanup_status',
   'consents.table': 'public.event_consents',
   'consents.event_id': 'event_id',
   'consents.user_id': 'user_id',
@@ -89,8 +90,14 @@ const shape = z.strictObject({
       active: factOrNone,
       closed: factOrNone,
       status: column,
+      cleanup: column.nullable(),
     })
     .partial()
+    // Where the app closes its events in another way, there is such a column only if it is named.
+    .transform(({ cleanup, ...events }) => ({
+      ...events,
+      ...((cleanup !== undefined || events.closed) && { cleanup: cleanup ?? 'null' }),
+    }))
     .optional(),
   consents: z
     .strictObject({

@@ -1,7 +1,6 @@
 import { EXIT, type ExitCode } from '../exit.ts'
-import { explain } from '../explain.ts'
-import type { Ledger, ReplayRequest } from '../ledger.ts'
-import { replay as begin, outcomeOf, type Replay, sendOutbox } from '../replay.ts'
+import type { ReplayRequest } from '../ledger.ts'
+import { replay as begin, outcomeOf, type Replay, send } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt } from '../status.ts'
@@ -55,24 +54,6 @@ function announce({ jobs, begun, events, held }: Replay): string {
     : `Nothing new to replay: ${of} under way already.`
   if (held.length === 0) return first
   return `${first}\nThe app is changing ${amount(held.length, 'more event')} at this moment (${held.join(', ')}): replay again for the rest.`
-}
-
-const LATER = 'The scheduler sends them within a minute.'
-
-/** Sends at once what is queued. Where that is not possible, the scheduler does it a little later. */
-async function send(ledger: Ledger, { system }: Session): Promise<string> {
-  try {
-    const { sent, left, errors } = await sendOutbox(ledger, system)
-    const [error] = errors
-    if (error) return `SQS did not take ${amount(errors.length, 'message')} (${error}). ${LATER}`
-    if (sent === 0 && left === 0) return 'The scheduler goes on with it within a minute.'
-    const waiting =
-      left > 0 ? ` ${amount(left, 'attendee')} wait for their turn, the soonest start first.` : ''
-    return `${amount(sent, 'message')} sent to the workers.${waiting}`
-  } catch (error) {
-    const known = explain(error, system)
-    return `Not sent from here: ${known instanceof Error ? known.message : known} ${LATER}`
-  }
 }
 
 /** Says how it ended, `again` where something was replayed; returns the exit code of a failure. */

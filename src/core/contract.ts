@@ -78,6 +78,8 @@ export interface Result extends Attendee {
   reason: string | null
   error: string | null
   index_calls: number
+  /** Faces that DeleteFaces has deleted, or found gone. */
+  faces_deleted: number
 }
 
 const next = z.extend(jobRef, { next: z.enum(['done', 'retry', 'again']) })
@@ -116,6 +118,7 @@ const reconciled = z.object({
   doubled: z.number(),
   unnoticed: z.number(),
   photos: z.array(z.object({ user_id: id, photo_key: z.string(), photo_etag: z.nullable(z.string()) })),
+  who: z.array(z.object({ user_id: id, difference: z.string() })),
 })
 export type Reconciled = z.output<typeof reconciled>
 
@@ -211,12 +214,41 @@ const keptLetter = z.object({
 })
 export type KeptLetter = z.output<typeof keptLetter>
 
+const erasure = z.object({
+  event_id: id,
+  /** Null: all attendees of the event, with its collection. */
+  user_id: z.nullable(id),
+  reason: z.enum(['consent', 'profile', 'event', 'found', 'request']),
+  noted_at: z.string(),
+  faces: z.number(),
+  deleted_at: z.nullable(z.string()),
+  verified_at: z.nullable(z.string()),
+  wanted_again_at: z.nullable(z.string()),
+})
+const openErasure = z.extend(erasure, {
+  state: z.nullable(z.enum(JOB_STATES)),
+  error: z.nullable(z.string()),
+})
+const receipt = z.extend(erasure, {
+  position: z.number(),
+  sealed_at: z.string(),
+  /** What `hash` is made of, after the bytes of `previous`. */
+  text: z.string(),
+  previous: z.string(),
+  hash: z.string(),
+})
+/** An erasure whose proof is not complete. */
+export type OpenErasure = z.output<typeof openErasure>
+/** The proof of an erasure, a link of the chain. */
+export type Receipt = z.output<typeof receipt>
+
 const health = z.object({
   failed_jobs: z.number(),
   failed_events: z.number(),
   collections_failing: z.number(),
   overdue_events: z.number(),
   erasure_age: z.number(),
+  unproven_age: z.number(),
   change_age: z.number(),
   full_changes: z.number(),
 })
@@ -226,7 +258,13 @@ export type Health = z.output<typeof health>
 export const CONTRACT = {
   schema_version: { args: {}, answer: z.number() },
   start_run: {
-    args: { tps: number, max_failed_share: number },
+    args: {
+      tps: number,
+      max_failed_share: number,
+      cleanup_after_hours: optional(number),
+      collection_prefix: optional(text),
+      photo_bucket: optional(text),
+    },
     answer: z.object({ schema_version: z.number() }),
   },
   claim: {
@@ -286,7 +324,7 @@ export const CONTRACT = {
     answer: z.object({ jobs: z.number(), failed: z.number(), looked_again: z.number() }),
   },
   reconcile_due: {
-    args: { page: integer, event: optional(uuid) },
+    args: { page: integer, event: optional(uuid), look: optional(boolean) },
     answer: z.array(z.object({ event_id: id, as_of: z.string() })),
   },
   reconcile: {
@@ -302,6 +340,79 @@ export const CONTRACT = {
     answer: reconciled,
   },
   reconcile_done: { args: { event: uuid, as_of: timestamp }, answer: z.boolean() },
+  open_collections: { args: { after: optional(uuid), page: optional(integer) }, answer: z.array(id) },
+  deployment: {
+    args: {},
+    answer: z.object({ collection_prefix: z.nullable(z.string()), photo_bucket: z.nullable(z.string()) }),
+  },
+  cleanup: {
+    args: { page: integer },
+    answer: z.object({
+      closing: z.number(),
+      completed: z.number(),
+      found: z.number(),
+      more: z.boolean(),
+    }),
+  },
+  prune: {
+    args: { keep_days: number, receipt_days: number, page: integer },
+    answer: z.object({
+      jobs: z.number(),
+      runs: z.number(),
+      letters: z.number(),
+      receipts: z.number(),
+      more: z.boolean(),
+    }),
+  },
+  seal_receipts: {
+    args: { page: integer },
+    answer: z.object({
+      sealed: z.number(),
+      seconds: z.array(z.number()),
+      position: z.number(),
+      hash: z.string(),
+      more: z.boolean(),
+    }),
+  },
+  verify_receipts: {
+    args: { after: optional(of<number>('bigint')), previous: optional(text), page: optional(integer) },
+    answer: z.object({
+      through: z.number(),
+      hash: z.string(),
+      broken_at: z.nullable(z.number()),
+      more: z.boolean(),
+    }),
+  },
+  receipts: {
+    args: {
+      attendee: optional(uuid),
+      event: optional(uuid),
+      before: optional(of<number>('bigint')),
+      page: optional(integer),
+    },
+    answer: z.object({ open: z.array(openErasure), receipts: z.array(receipt) }),
+  },
+  erase_attendee: {
+    args: { attendee: uuid, event: optional(uuid), act: optional(boolean) },
+    answer: z.object({
+      events: z.array(
+        z.object({ event_id: id, state: z.enum(JOB_STATES), face: z.boolean(), wanted: z.boolean() }),
+      ),
+      queued: z.number(),
+    }),
+  },
+  erase_event: {
+    args: { event: uuid, act: optional(boolean) },
+    answer: z.nullable(
+      z.object({
+        collection: z.enum(COLLECTION_STATES),
+        attendees: z.number(),
+        faces: z.number(),
+        held: z.boolean(),
+        more: z.boolean(),
+      }),
+    ),
+  },
   orphans_due: { args: {}, answer: z.boolean() },
   orphans: { args: { events: uuids }, answer: z.array(id) },
   replay: {

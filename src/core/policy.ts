@@ -41,5 +41,9 @@ export const SEND_BATCH_SECONDS = 90
 export const MISSING_PATIENCE_SECONDS = 4
 export const MISSING_GRACE_SECONDS = 600
 
+/** Rows that nobody needs any more are kept for so long; the receipts of erasures for longer, as a proof. */
+export const KEEP_DAYS = 30
+export const RECEIPT_DAYS = 3 * 365
+
 /** ListFaces may lag behind by so much. */
 export const LISTING_LAG_SECONDS = 30

@@ -10,20 +10,17 @@ const missing = (what: string) => ({
     issue.input === undefined ? `is missing: ${what}` : `is not ${what}`,
 })
 
-const number = (what: string, min: number, max: number, otherwise: number) =>
-  z._default(
-    z.pipe(
-      z
-        .string()
-        .check(
-          z.refine(
-            (text) => text.trim() !== '' && Number(text) >= min && Number(text) <= max,
-            `is not ${what}`,
-          ),
+const number = (what: string, min: number, max: number) =>
+  z.pipe(
+    z
+      .string()
+      .check(
+        z.refine(
+          (text) => text.trim() !== '' && Number(text) >= min && Number(text) <= max,
+          `is not ${what}`,
         ),
-      z.transform(Number),
-    ),
-    otherwise,
+      ),
+    z.transform(Number),
   )
 
 const parameterPath = z.optional(z.string().check(z.startsWith('/', "is not an SSM parameter's path")))
@@ -46,9 +43,14 @@ const variables = z
       z.string().check(z.regex(/^[a-zA-Z0-9_.-]{0,219}$/, 'is not up to 219 letters, digits, and _ . -')),
       'memento_event_',
     ),
-    INDEX_FACES_TPS: number('a number of calls a second from 0.1 to 10000', 0.1, 10_000, 5),
-    MAX_RECEIVE_COUNT: number('a number of receives from 1 to 1000', 1, 1000, 5),
-    MAX_FAILED_SHARE: number('a share from 0 to 1', 0, 1, 0),
+    INDEX_FACES_TPS: z._default(number('a number of calls a second from 0.1 to 10000', 0.1, 10_000), 5),
+    MAX_RECEIVE_COUNT: z._default(number('a number of receives from 1 to 1000', 1, 1000), 5),
+    MAX_FAILED_SHARE: z._default(number('a share from 0 to 1', 0, 1), 0),
+    // Empty, as an environment variable has it, is off.
+    CLEANUP_AFTER_HOURS: z.pipe(
+      z.transform((text) => text || undefined),
+      z.optional(number('a number of hours from 1 to 9999', 1, 9999)),
+    ),
     SEVERAL_FACES: z._default(z.enum(['skip', 'largest'], 'is neither skip nor largest'), 'skip'),
   })
   .check(
@@ -79,6 +81,8 @@ const schema = z.pipe(
     indexFacesTps: all.INDEX_FACES_TPS,
     /** An event completes with up to this share of its jobs failed. */
     maxFailedShare: all.MAX_FAILED_SHARE,
+    /** Events that ended so long ago lose their collection; undefined: the app sees to that. */
+    cleanupAfterHours: all.CLEANUP_AFTER_HOURS,
     /** What becomes of a photo with several faces of similar size: skipped, or its largest face indexed. */
     severalFaces: all.SEVERAL_FACES,
     /** Receives after which a queue moves a message to the dead-letter queue. */

@@ -15,7 +15,7 @@ export interface ReconcileParts {
   photos: PhotoStore
 }
 
-/** How an event's collection differed from what it should be. */
+/** How an event's collection differed from what it should be: how many attendees, by kind. */
 export interface Differences {
   /** Faces of attendees who should have none. */
   extra: number
@@ -27,8 +27,19 @@ export interface Differences {
   unnoticed: number
   /** Photos whose object has changed since it was indexed. */
   stale_photos: number
+}
+
+/** What the comparison of an event's collection has found. */
+export interface Found {
+  differences: Differences
   /** Faces whose ExternalImageId is no user id: they are left there. */
   foreign: number
+  /** The collection was gone, and is there again: whoever was in it is indexed anew. */
+  recreated: boolean
+  /** Faces that the collection holds of attendees. */
+  faces: number
+  /** Which attendees differ: of each page of the comparison a thousand at most. */
+  who: { user_id: string; difference: string }[]
 }
 
 const ATTENDEES_PAGE = 2_000
@@ -59,8 +70,7 @@ export async function reconcileDue(
   return report
 }
 
-function tell(event_id: string, found: Differences): number {
-  const { foreign, ...differences } = found
+function tell(event_id: string, { differences, foreign }: Found): number {
   let sum = 0
   for (const [kind, n] of Object.entries(differences)) {
     if (n > 0) countBy('Drift', 'kind', kind, n)
@@ -85,7 +95,7 @@ export async function reconcileEvent(
   as_of: string,
   parts: ReconcileParts,
   repair = true,
-): Promise<Differences> {
+): Promise<Found> {
   const { database } = parts
   const listing = await list(event, parts, repair)
   const users = [...listing.faces.keys()].sort()
@@ -95,8 +105,8 @@ export async function reconcileEvent(
     doubled: 0,
     unnoticed: 0,
     stale_photos: 0,
-    foreign: listing.foreign,
   }
+  const who: Found['who'] = []
   for (let start = 0, after: string | null = null; ; start += ATTENDEES_PAGE) {
     const page = users.slice(start, start + ATTENDEES_PAGE)
     const through: string | null = users.length > start + ATTENDEES_PAGE ? (page.at(-1) ?? null) : null
@@ -118,12 +128,16 @@ export async function reconcileEvent(
     sum.unnoticed += found.unnoticed
     const changed = await changedPhotos(found.photos, parts.photos)
     sum.stale_photos += changed.length
-    if (repair && changed.length > 0) await database.note_photos({ photo_keys: changed })
+    who.push(...found.who, ...changed.map(({ user_id }) => ({ user_id, difference: 'stale_photo' })))
+    if (repair && changed.length > 0)
+      await database.note_photos({ photo_keys: changed.map(({ photo_key }) => photo_key) })
     if (through === null) break
     after = through
   }
   if (repair) await database.reconcile_done({ event, as_of })
-  return sum
+  const faces = [...listing.faces.values()].reduce((count, { length }) => count + length, 0)
+  const { foreign, recreated } = listing
+  return { differences: sum, foreign, recreated, faces, who }
 }
 
 /** The faces of the collection. One that is gone is created again: whatever was in it is indexed anew. */
@@ -131,44 +145,51 @@ async function list(
   event: string,
   { database, rekognition, settings }: ReconcileParts,
   repair: boolean,
-): Promise<Listing> {
+): Promise<Listing & { recreated: boolean }> {
   const collection = collectionId(settings, event)
+  let recreated = false
   try {
-    return await listFaces(rekognition, collection)
+    return { ...(await listFaces(rekognition, collection)), recreated }
   } catch (error) {
     if (!isError(error, 'ResourceNotFoundException')) throw error
     if (repair && (await database.may_create_collection({ event }))) {
       const result = await ensureCollection(rekognition, collection)
       logger.warn('the collection was missing', { event_id: event, collection, result })
       count('CollectionsMissing')
+      recreated = true
       await database.collections_done({
         results: [{ event_id: event, result }],
         quiet_seconds: CLOSING_QUIET_SECONDS,
       })
     }
-    return { faces: new Map(), foreign: 0 }
+    return { faces: new Map(), foreign: 0, recreated }
   }
 }
 
-/** The keys of those photos whose object is another one than was indexed, or has come or gone. */
-async function changedPhotos(looked_at: Reconciled['photos'], photos: PhotoStore): Promise<string[]> {
-  const keys = await pMap(
+/** Those photos whose object is another one than was indexed, or has come or gone. */
+async function changedPhotos(
+  looked_at: Reconciled['photos'],
+  photos: PhotoStore,
+): Promise<Reconciled['photos']> {
+  const changed = await pMap(
     looked_at,
-    async ({ photo_key, photo_etag }) => {
-      const object = await photos.look(photo_key)
-      return (object?.etag ?? null) === photo_etag ? [] : [photo_key]
+    async (photo) => {
+      const object = await photos.look(photo.photo_key)
+      return (object?.etag ?? null) === photo.photo_etag ? [] : [photo]
     },
     { concurrency: LOOKS_AT_ONCE },
   )
-  return keys.flat()
+  return changed.flat()
 }
 
+/** The events whose collection has our prefix, and which are none of ours. */
+export const findOrphans = async ({ database, rekognition, settings }: ReconcileParts): Promise<string[]> =>
+  database.orphans({ events: await listCollections(rekognition, settings.collectionPrefix) })
+
 /** Once an hour: collections with our prefix that belong to no event of ours. They are reported and left alone. */
-export async function reportOrphans({ database, rekognition, settings }: ReconcileParts): Promise<string[]> {
-  if (!(await database.orphans_due({}))) return []
-  const orphans = await database.orphans({
-    events: await listCollections(rekognition, settings.collectionPrefix),
-  })
+export async function reportOrphans(parts: ReconcileParts): Promise<string[]> {
+  if (!(await parts.database.orphans_due({}))) return []
+  const orphans = await findOrphans(parts)
   if (orphans.length > 0)
     logger.warn('collections with our prefix belong to no event: they are left alone', {
       orphans: orphans.length,

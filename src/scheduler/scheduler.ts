@@ -10,11 +10,17 @@ import * as z from '../core/zod.ts'
 import { COLLECTIONS_PAGE, tendCollections } from './collections.ts'
 import { emptyOutbox, type OutboxReport } from './outbox.ts'
 import { reconcileDue, reportOrphans } from './reconcile.ts'
+import { cleanUp, prune, sealReceipts } from './retention.ts'
 
 export interface SchedulerParts {
   settings: Pick<
     Settings,
-    'collectionPrefix' | 'indexFacesTps' | 'maxFailedShare' | 'workQueueUrl' | 'urgentQueueUrl'
+    | 'collectionPrefix'
+    | 'indexFacesTps'
+    | 'maxFailedShare'
+    | 'workQueueUrl'
+    | 'urgentQueueUrl'
+    | 'cleanupAfterHours'
   >
   database: Database
   rekognition: RekognitionClient
@@ -71,8 +77,8 @@ const CHANGES_SHARE = 0.3
 const FIRST_CHANGES_MS = 10_000
 
 /**
- * One run: rescue, erasures, claim, collections, fan out, send; then the other changes, reconcile and the report. Runs may
- * overlap and may die anywhere. A step that fails is reported, and the run goes on.
+ * One run: rescue, erasures, claim, collections, fan out, send; then the other changes, reconcile, receipts, clean-up and the
+ * report. Runs may overlap and may die anywhere. A step that fails is reported, and the run goes on.
  * @throws {SchemaVersionError} and what the first call of the database throws
  */
 export async function schedule(
@@ -106,10 +112,13 @@ class Run {
   }
 
   async run(): Promise<SchedulerReport> {
-    const { database, settings } = this.#parts
+    const { database, photos, settings } = this.#parts
     const { schema_version } = await database.start_run({
       tps: settings.indexFacesTps,
       max_failed_share: settings.maxFailedShare,
+      cleanup_after_hours: settings.cleanupAfterHours ?? null,
+      collection_prefix: settings.collectionPrefix,
+      photo_bucket: photos.bucket,
     })
     requireSchemaVersion(schema_version)
 
@@ -122,6 +131,9 @@ class Run {
     await this.#step('process changes', () => this.#processChanges(false))
     await this.#step('reconcile', () => this.#reconcile())
     await this.#step('send', async () => this.#sent(await emptyOutbox(this.#parts, this.#timeIsUp)))
+    await this.#step('receipts', () => sealReceipts(database, this.#timeIsUp))
+    await this.#step('clean up', () => cleanUp(database, this.#timeIsUp))
+    await this.#step('prune', () => prune(database, this.#timeIsUp))
     await this.#step('report orphans', () => reportOrphans(this.#parts))
     await this.#step('report', () => this.#measure())
     return this.#end()
@@ -241,6 +253,7 @@ class Run {
     gauge('CollectionsFailing', health.collections_failing)
     gauge('OverdueEvents', health.overdue_events)
     gauge('ErasureAge', health.erasure_age, 'Seconds')
+    gauge('UnprovenErasureAge', health.unproven_age, 'Seconds')
     gauge('ChangeAge', health.change_age, 'Seconds')
     gauge('ChangesFull', health.full_changes)
   }

@@ -66,6 +66,7 @@ export async function followAttendee(job: LeasedJob, calls: Calls): Promise<Atte
     reason: null,
     error: null,
     index_calls: 0,
+    faces_deleted: 0,
   }
   try {
     if (calls.remaining() <= 0) throw new OutOfTime()
@@ -234,10 +235,13 @@ async function reasonOfUnusable(
 async function removeFaces(result: Result, calls: Calls): Promise<void> {
   if (result.obsolete_face_ids.length === 0) return
   const remove = () => deleteFaces(calls.rekognition, calls.collection, result.obsolete_face_ids)
+  const asked = result.obsolete_face_ids.length
   try {
     result.obsolete_face_ids = await persist(remove, calls)
+    result.faces_deleted += asked - result.obsolete_face_ids.length
   } catch (error) {
     if (classify(error).kind !== 'collection_missing') throw error
+    result.faces_deleted += asked
     // Nothing is in a collection that is not there, a face that was just indexed included: that one is indexed again.
     result.obsolete_face_ids = []
     if (result.face_id === null) return

@@ -9,7 +9,10 @@ create table indexing.settings (
   only_row         boolean primary key default true check (only_row),
   index_faces_tps  double precision not null default 5, -- IndexFaces calls a second of the whole account
   max_failed_share double precision not null default 0, -- an event completes with up to this share of its jobs failed
-  orphans_due      timestamptz not null default '-infinity' -- when to look for collections without an event
+  orphans_due      timestamptz not null default '-infinity', -- when to look for collections without an event
+  cleanup_after_hours double precision, -- events that ended longer ago lose their collection; null: the app sees to that
+  collection_prefix   text, -- for the operator's commands …
+  photo_bucket        text  -- … which work on the same collections and photos
 );
 insert into indexing.settings default values;
 
@@ -29,6 +32,7 @@ create table indexing.event_runs (
   collection_error    text,
   collection_due      timestamptz not null default clock_timestamp(), -- no attempt before this
   closed_at           timestamptz,          -- the event was deleted or cleaned up
+  cleaning            boolean not null default false, -- by us: cleanup_status is completed when the collection is gone
   changed_at          timestamptz,          -- the last change of the app that concerned this event
   reconcile_due       timestamptz not null default clock_timestamp() + interval '1 minute',
   reconciled_at       timestamptz,
@@ -100,6 +104,7 @@ create index face_jobs_open on indexing.face_jobs (event_id) where ended_at is n
 create index face_jobs_failed on indexing.face_jobs (event_id) where state = 'failed';
 create index face_jobs_of_user on indexing.face_jobs (user_id, event_id);
 create index face_jobs_of_photo on indexing.face_jobs (photo_key, event_id, user_id);
+create index face_jobs_erased on indexing.face_jobs (ended_at) where state = 'erased';
 create index face_jobs_of_missing_object on indexing.face_jobs (missing_key) where missing_key is not null;
 
 -- Jobs handed to a scheduler that has not confirmed yet that they are sent.
@@ -145,6 +150,50 @@ create table indexing.dead_letters (
   received_at timestamptz not null default clock_timestamp()
 );
 
+-- Erasures whose proof is not complete. Receipts are made of those that have ended; see receipts.sql.
+create table indexing.erasures (
+  id              bigint generated always as identity primary key,
+  event_id        uuid not null,
+  user_id         uuid,                       -- null: all attendees, with the collection
+  reason          text not null,
+  noted_at        timestamptz not null,       -- when the app's change was noted
+  faces           integer not null default 0, -- that were deleted for it
+  deleted_at      timestamptz,                -- when DeleteFaces or DeleteCollection had answered
+  verified_at     timestamptz,                -- when a later listing was seen without a face of theirs
+  wanted_again_at timestamptz,                -- the app wants a face of theirs again, before it was seen to be gone
+  constraint erasures_reason check (reason in ('consent', 'profile', 'event', 'found', 'request')),
+  constraint erasures_verified check (verified_at is null or deleted_at is not null)
+);
+create index erasures_of_attendee on indexing.erasures (event_id, user_id);
+create index erasures_open on indexing.erasures (noted_at) where verified_at is null and wanted_again_at is null;
+create index erasures_ended on indexing.erasures (id) where verified_at is not null or wanted_again_at is not null;
+
+-- The receipts of erasures: appended, never changed. Each has the hash of its own content and of the receipt before it.
+create table indexing.receipts (
+  position        bigint primary key, -- without gaps
+  event_id        uuid not null,
+  user_id         uuid,
+  reason          text not null,
+  noted_at        timestamptz not null,
+  faces           integer not null,
+  deleted_at      timestamptz,
+  verified_at     timestamptz,
+  wanted_again_at timestamptz,
+  sealed_at       timestamptz not null,
+  hash            bytea not null
+);
+create index receipts_of_user on indexing.receipts (user_id, event_id);
+create index receipts_of_event on indexing.receipts (event_id);
+
+-- Both ends of the chain, so that a receipt missing there is found out. One row.
+create table indexing.receipt_chain (
+  only_row       boolean primary key default true check (only_row),
+  position       bigint not null default 0, -- of the last receipt …
+  hash           bytea not null default '', -- … and its hash
+  start_position bigint not null default 0, -- of the last receipt that was deleted for its age …
+  start_hash     bytea not null default ''  -- … and its hash
+);
+
 -- Where a nudge goes, and whether a run that a nudge began is under way. One row.
 create table indexing.nudging (
   only_row      boolean primary key default true check (only_row),
@@ -164,4 +213,7 @@ alter table indexing.changes enable row level security;
 alter table indexing.pace enable row level security;
 alter table indexing.dead_letters enable row level security;
 alter table indexing.nudging enable row level security;
+alter table indexing.erasures enable row level security;
+alter table indexing.receipts enable row level security;
+alter table indexing.receipt_chain enable row level security;
 revoke all on all tables in schema indexing from public, anon, authenticated, service_role;

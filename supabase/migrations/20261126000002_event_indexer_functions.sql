@@ -1,7 +1,7 @@
 -- The functions and triggers of the event indexer.
 -- Written by "npm run migration" from supabase/source. Edit there.
 
--- ── app.sql cf30ad636dea30eb
+-- ── app.sql 18d8a2fd34f7cea4
 
 -- The adapter to the app: the only file that knows its tables and columns.
 --
@@ -80,7 +80,7 @@ begin
 end
 $$;
 
--- The one write to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
+-- The first of two writes to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
 -- rows must have been locked by app_lock_events. Returns the events that were changed.
 create or replace function indexing.app_set_status(events uuid[], expected text[], status text) returns uuid[]
 language plpgsql set search_path = '' as $$
@@ -96,6 +96,30 @@ begin
     returning /*=events.event_id*/event_id/*=*/ as event
   )
   select coalesce(array_agg(event), '{}') into changed from changed;
+  return changed;
+end
+$$;
+
+-- The other write: moves the status of the clean-up along, as the app's own clean-up does. Likewise. An app may have no such column,
+-- so this is put together at run time.
+create or replace function indexing.app_set_cleanup(events uuid[], expected text, status text) returns uuid[]
+language plpgsql set search_path = '' as $$
+declare
+  written constant text := /*='events.cleanup'*/'cleanup_status'/*=*/;
+  changed uuid[];
+begin
+  if cardinality(events) = 0 then
+    return '{}';
+  elsif written = 'null' then
+    raise exception 'the app has no column in which a clean-up could be noted: name it in app-tables.yml as events.cleanup, or have the app close or delete its events by itself, without CLEANUP_AFTER_HOURS'
+      using errcode = 'feature_not_supported';
+  end if;
+  execute format(
+    'with changed as (
+       update %s set %s = %L where %s = any ($1) and coalesce(%2$s::text, ''pending'') = $2 returning %4$s as event
+     ) select coalesce(array_agg(event), ''{}'') from changed',
+    /*='events.table'*/'public.events'/*=*/, written, status, /*='events.event_id'*/'event_id'/*=*/
+  ) into changed using events, expected;
   return changed;
 end
 $$;
@@ -682,23 +706,345 @@ begin
 end
 $$;
 
--- ── claim.sql 0349d0820b4181bf
+-- ── receipts.sql a905d8dc55a683d2
 
--- The first call of a scheduler run: writes down what the deployment sets. Returns {"schema_version"}.
-create or replace function public.indexing_start_run(tps double precision, max_failed_share double precision) returns jsonb
+-- The proof of erasure. Each revocation of an attendee, and each closing of an event, is a row of indexing.erasures from the
+-- moment it is processed. The worker's report says when DeleteFaces had answered; a later listing, by reconcile, that no face of
+-- theirs is left. Then the scheduler makes a receipt of it. Only the scheduler touches the chain of receipts, so that no worker
+-- waits for another.
+-- Rows of erasures are locked after everything else, by their ids.
+
+-- Notes that faces of these attendees have to go: one open erasure each.
+--   events, users, noted  pairwise; when the app's change was noted
+--   why                   consent: taken back; profile: it or its photo is gone; found: by reconcile; request: of an operator
+create or replace function indexing.note_erasures(events uuid[], users uuid[], noted timestamptz[], why text) returns void
+language plpgsql set search_path = '' as $$
+declare
+  again bigint[]; -- open ones: what was answered before this revocation is no answer to it
+begin
+  again := array(
+    select e.id from indexing.erasures e
+    join (select distinct * from unnest(events, users) as u(event_id, user_id)) n using (event_id, user_id)
+    where e.verified_at is null and e.wanted_again_at is null order by e.id for update of e
+  );
+  update indexing.erasures e set
+    deleted_at = null,
+    reason = case when n.noted_at < e.noted_at then why else e.reason end, noted_at = least(e.noted_at, n.noted_at)
+  from (
+    select u.event_id, u.user_id, min(u.noted_at) as noted_at from unnest(events, users, noted) as u(event_id, user_id, noted_at)
+    group by 1, 2
+  ) n
+  where e.id = any (again) and e.event_id = n.event_id and e.user_id = n.user_id;
+  insert into indexing.erasures (event_id, user_id, reason, noted_at)
+  select n.event_id, n.user_id, why, min(n.noted_at)
+  from unnest(events, users, noted) as n(event_id, user_id, noted_at)
+  where not exists (
+    select from indexing.erasures e
+    where e.event_id = n.event_id and e.user_id = n.user_id and e.verified_at is null and e.wanted_again_at is null
+  )
+  group by n.event_id, n.user_id;
+end
+$$;
+
+-- Records what workers did for attendees with an open erasure: [{"event_id", "user_id", "faces": deleted, "ended": whether the
+-- job has ended, "indexed": with a face, which the app wants again, "unwanted": whether the app wants none of them}, …]. A face
+-- that a worker deleted because nobody wants it, before any change said so, is an erasure, too.
+create or replace function indexing.answer_erasures(done jsonb) returns void
+language plpgsql set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  concerned bigint[];
+begin
+  concerned := array(
+    select e.id from indexing.erasures e join jsonb_to_recordset(done) as d(event_id uuid, user_id uuid) using (event_id, user_id)
+    where e.verified_at is null and e.wanted_again_at is null order by e.id for update of e
+  );
+  with noted as (
+    insert into indexing.erasures (event_id, user_id, reason, noted_at)
+    select d.event_id, d.user_id, 'found', now
+    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, unwanted boolean)
+    where d.unwanted and d.faces > 0 and not exists (
+      select from indexing.erasures e
+      where e.id = any (concerned) and e.event_id = d.event_id and e.user_id = d.user_id
+    )
+    returning id
+  )
+  select concerned || coalesce(array_agg(id), '{}') into concerned from noted;
+  if cardinality(concerned) > 0 then
+    update indexing.erasures e set
+      faces = e.faces + d.faces,
+      deleted_at = case when d.ended and not d.indexed then coalesce(e.deleted_at, now) else e.deleted_at end,
+      wanted_again_at = case when d.ended and d.indexed then now end
+    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, ended boolean, indexed boolean)
+    where e.id = any (concerned) and e.event_id = d.event_id and e.user_id = d.user_id;
+  end if;
+end
+$$;
+
+-- Records what a listing of the event's collection shows: an attendee whose faces had been deleted longer ago than a listing
+-- lags behind is seen to be gone. The arguments are those of reconcile.
+create or replace function indexing.verify_erasures(
+  event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision
+) returns void
+language plpgsql set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  listed constant uuid[] := array(
+    select f.user_id from jsonb_to_recordset(faces) as f(user_id uuid, face_ids jsonb) where f.face_ids <> '[]'
+  );
+  concerned bigint[];
+begin
+  concerned := array(
+    select e.id from indexing.erasures e
+    where e.event_id = event and (after is null or e.user_id > after) and (through is null or e.user_id <= through)
+      and e.verified_at is null and e.wanted_again_at is null
+      and e.deleted_at <= as_of - make_interval(secs => lag_seconds) and e.user_id <> all (listed)
+    order by e.id for update
+  );
+  update indexing.erasures e set verified_at = now where e.id = any (concerned);
+end
+$$;
+
+-- An event was closed: all faces go with its collection.
+create or replace function indexing.note_closing(event uuid) returns void
+language sql set search_path = '' as $$
+  insert into indexing.erasures (event_id, reason, noted_at) values (event, 'event', clock_timestamp())
+$$;
+
+-- DeleteCollection has answered; `final` when no call that was under way can have made it anew.
+create or replace function indexing.answer_closing(event uuid, final boolean) returns void
+language sql set search_path = '' as $$
+  update indexing.erasures e set
+    deleted_at = coalesce(e.deleted_at, clock_timestamp()), verified_at = case when final then clock_timestamp() end
+  where e.event_id = event and e.user_id is null and e.verified_at is null
+$$;
+
+create or replace function indexing.utc(moment timestamptz) returns text
+language sql immutable as $$
+  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- What the hash of a receipt is made of, after the hash of the receipt before it: its fields but the hash, in their order, nulls
+-- as nothing, times in UTC to the microsecond.
+create or replace function indexing.receipt_text(receipt indexing.receipts) returns text
+language sql stable as $$
+  select array_to_string(array[
+    receipt.position::text, receipt.event_id::text, receipt.user_id::text, receipt.reason,
+    indexing.utc(receipt.noted_at), receipt.faces::text, indexing.utc(receipt.deleted_at), indexing.utc(receipt.verified_at),
+    indexing.utc(receipt.wanted_again_at), indexing.utc(receipt.sealed_at)
+  ], '|', '')
+$$;
+
+create or replace function indexing.receipt_hash(before bytea, receipt indexing.receipts) returns bytea
+language sql stable as $$
+  select sha256(before || convert_to(indexing.receipt_text(receipt), 'UTF8'))
+$$;
+
+-- A receipt is deleted only when the chain begins after it; see prune.
+create or replace function indexing.on_receipts() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  update indexing.settings s
-  set index_faces_tps = tps, max_failed_share = indexing_start_run.max_failed_share
+  if tg_op = 'DELETE' and old.position <= (select c.start_position from indexing.receipt_chain c) then
+    return old;
+  end if;
+  raise exception 'a receipt of an erasure is neither changed nor deleted' using errcode = 'restrict_violation';
+end
+$$;
+create or replace trigger receipts_append_only before update or delete on indexing.receipts
+  for each row execute function indexing.on_receipts();
+
+-- What could keep an erasure open for ever: an attendee of a collection that is gone is gone with it; a job that has failed or
+-- was forgotten is tried again every hour, also after the event's end; an event whose listing has not come is reconciled.
+create or replace function indexing.push_erasures(page integer) returns void
+language plpgsql set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+begin
+  perform indexing.queue_jobs(array_agg(event_id), array_agg(user_id), erases => true, listing => true) from (
+    select j.event_id, j.user_id
+    from indexing.erasures e join indexing.face_jobs j using (event_id, user_id) join indexing.event_runs r using (event_id)
+    where e.verified_at is null and e.wanted_again_at is null and e.deleted_at is null and e.noted_at < now - interval '1 hour'
+      and j.ended_at < now - interval '1 hour' and r.collection in ('missing', 'ready')
+    order by e.noted_at limit page
+  ) stuck;
+  perform indexing.touch_runs(array_agg(distinct event_id)) from (
+    select e.event_id from indexing.erasures e
+    where e.verified_at is null and e.wanted_again_at is null and e.deleted_at < now - interval '3 minutes'
+    order by e.noted_at limit page
+  ) unseen;
+  update indexing.erasures e set deleted_at = coalesce(e.deleted_at, now), verified_at = now
+  where e.id = any (array(
+    select o.id from indexing.erasures o join indexing.event_runs r using (event_id)
+    where o.verified_at is null and o.wanted_again_at is null and o.user_id is not null and r.collection = 'deleted'
+    order by o.id limit page for update of o skip locked
+  ));
+end
+$$;
+
+-- Makes receipts of a page of the erasures that have ended. Callers take turns.
+-- Returns {"sealed": n, "seconds": [from the change to the listing without a face, …] of those that were verified,
+-- "position", "hash": of the last receipt, "more": whether to call again}.
+create or replace function public.indexing_seal_receipts(page integer) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  chain indexing.receipt_chain;
+  erasure indexing.erasures;
+  receipt indexing.receipts;
+  sealed bigint[] := '{}';
+  seconds double precision[] := '{}';
+begin
+  perform indexing.push_erasures(page);
+  perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
+  insert into indexing.receipt_chain default values on conflict do nothing;
+  select * into chain from indexing.receipt_chain;
+  for erasure in
+    select * from indexing.erasures e where e.verified_at is not null or e.wanted_again_at is not null
+    order by e.id limit page for update skip locked
+  loop
+    receipt := row(
+      chain.position + 1, erasure.event_id, erasure.user_id, erasure.reason, erasure.noted_at, erasure.faces, erasure.deleted_at,
+      erasure.verified_at, erasure.wanted_again_at, clock_timestamp(), null
+    );
+    receipt.hash := indexing.receipt_hash(chain.hash, receipt);
+    insert into indexing.receipts select receipt.*;
+    chain.position := receipt.position;
+    chain.hash := receipt.hash;
+    sealed := sealed || erasure.id;
+    if erasure.verified_at is not null then
+      seconds := seconds || extract(epoch from erasure.verified_at - erasure.noted_at)::double precision;
+    end if;
+  end loop;
+  update indexing.receipt_chain c set position = chain.position, hash = chain.hash
+  where c.position <> chain.position;
+  delete from indexing.erasures e where e.id = any (sealed);
+  return jsonb_build_object(
+    'sealed', cardinality(sealed), 'seconds', to_jsonb(seconds), 'position', chain.position, 'hash', encode(chain.hash, 'hex'),
+    'more', cardinality(sealed) = page
+  );
+end
+$$;
+
+-- Verifies a page of the chain.
+--   after, previous  the position and hash that the page before ended with; nulls at the start
+-- Returns {"through", "hash": of the last one of the page, "broken_at": the first position at which it does not fit, or null,
+-- "more": whether to call again}.
+create or replace function public.indexing_verify_receipts(
+  after bigint default null, previous text default null, page integer default 5000
+) returns jsonb
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  chain indexing.receipt_chain;
+  place bigint;
+  last_hash bytea;
+  receipt indexing.receipts;
+  read integer := 0;
+begin
+  select * into chain from indexing.receipt_chain;
+  place := coalesce(after, chain.start_position, 0);
+  last_hash := coalesce(decode(previous, 'hex'), chain.start_hash, '');
+  for receipt in
+    select * from indexing.receipts r where r.position > place order by r.position limit page
+  loop
+    if receipt.position <> place + 1 or receipt.hash is distinct from indexing.receipt_hash(last_hash, receipt) then
+      return jsonb_build_object('through', place, 'hash', encode(last_hash, 'hex'), 'broken_at', place + 1, 'more', false);
+    end if;
+    read := read + 1;
+    place := receipt.position;
+    last_hash := receipt.hash;
+  end loop;
+  return jsonb_build_object(
+    'through', place, 'hash', encode(last_hash, 'hex'), 'more', read = page,
+    -- The end must be the one that was noted when the last receipt was written.
+    'broken_at', case when read < page and (place, last_hash) is distinct from (coalesce(chain.position, 0), coalesce(chain.hash, ''))
+      then place + 1 end
+  );
+end
+$$;
+
+-- The erasures of an attendee, of an event, or of an attendee of an event; the closings of the events whose job of the attendee
+-- is still known included. A page of the receipts at a time, the latest first.
+--   before  the position of the last receipt of the page before; null at the start
+-- Returns {
+--   "open": [{"event_id", "user_id" (null: the whole event), "reason", "noted_at", "faces", "deleted_at", "verified_at",
+--             "wanted_again_at", "state", "error": of the job}, …], those included whose change is not processed yet,
+--   "receipts": [{"position", "event_id", "user_id", "reason", "noted_at", "faces", "deleted_at", "verified_at", "wanted_again_at",
+--             "sealed_at", "text", "previous", "hash": in hexadecimal; sha256 of the bytes of previous and of the text}, …]
+-- }
+create or replace function public.indexing_receipts(
+  attendee uuid default null, event uuid default null, before bigint default null, page integer default 500
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object(
+    'open', (
+      select coalesce(jsonb_agg(to_jsonb(o) order by o.noted_at), '[]') from (
+        select e.event_id, e.user_id, e.reason, e.noted_at, e.faces, e.deleted_at, e.verified_at, e.wanted_again_at,
+          j.state, j.error
+        from (
+          select event_id, user_id, reason, noted_at, faces, deleted_at, verified_at, wanted_again_at from indexing.erasures
+          union all
+          select c.event_id, c.user_id, 'consent', c.noted_at, 0, null, null, null from indexing.changes c
+          where c.source = 'consents' and c.erases and exists (select from indexing.event_runs r where r.event_id = c.event_id)
+          union all
+          select k.event_id, c.user_id, 'profile', c.noted_at, 0, null, null, null
+          from indexing.changes c join indexing.face_jobs k using (user_id) where c.source = 'profiles' and c.erases
+        ) e
+        left join indexing.face_jobs j using (event_id, user_id)
+        where (indexing_receipts.event is null or e.event_id = indexing_receipts.event)
+          and (attendee is null or e.user_id = attendee or e.user_id is null
+            and exists (select from indexing.face_jobs k where k.event_id = e.event_id and k.user_id = attendee))
+        order by e.noted_at limit 1000
+      ) o
+    ),
+    'receipts', (
+      select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object(
+          'hash', encode(r.hash, 'hex'), 'text', indexing.receipt_text(r),
+          'previous', encode(coalesce(
+            (select p.hash from indexing.receipts p where p.position = r.position - 1),
+            (select c.start_hash from indexing.receipt_chain c where c.start_position = r.position - 1), ''), 'hex')
+        ) order by r.position desc), '[]')
+      from (
+        select asked.position from (
+          select s.position from indexing.receipts s -- each by an index
+          where s.user_id = attendee and (indexing_receipts.event is null or s.event_id = indexing_receipts.event)
+          union all
+          select s.position from indexing.face_jobs k join indexing.receipts s on s.event_id = k.event_id and s.user_id is null
+          where k.user_id = attendee and (indexing_receipts.event is null or k.event_id = indexing_receipts.event)
+          union all
+          select s.position from indexing.receipts s
+          where attendee is null and (indexing_receipts.event is null or s.event_id = indexing_receipts.event)
+        ) asked
+        where before is null or asked.position < before
+        order by asked.position desc limit page
+      ) found
+      join indexing.receipts r using (position)
+    )
+  )
+$$;
+
+-- ── claim.sql 168068a4c3e6d0ab
+
+-- The first call of a scheduler run: writes down what the deployment sets; nulls: nothing. Returns {"schema_version"}.
+create or replace function public.indexing_start_run(
+  tps double precision, max_failed_share double precision, cleanup_after_hours double precision default null,
+  collection_prefix text default null, photo_bucket text default null
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+begin
+  update indexing.settings s set
+    index_faces_tps = tps, max_failed_share = indexing_start_run.max_failed_share,
+    cleanup_after_hours = indexing_start_run.cleanup_after_hours,
+    collection_prefix = indexing_start_run.collection_prefix, photo_bucket = indexing_start_run.photo_bucket
   where s.only_row
-    and (s.index_faces_tps, s.max_failed_share) is distinct from (tps, indexing_start_run.max_failed_share);
+    and (s.index_faces_tps, s.max_failed_share, s.cleanup_after_hours, s.collection_prefix, s.photo_bucket) is distinct from
+      (tps, indexing_start_run.max_failed_share, indexing_start_run.cleanup_after_hours,
+       indexing_start_run.collection_prefix, indexing_start_run.photo_bucket);
   return jsonb_build_object('schema_version', public.indexing_schema_version());
 end
 $$;
 
 -- Claims the events that start within the window. Those of the next day, too, that could not be done in time otherwise: when
 -- what is queued and what starts before them, at the present pace and with a fifth to spare, takes until their start.
--- An event that ended a day ago is not claimed (its clean-up is due), nor one whose old collection is still being deleted.
+-- An event that ended so long ago that its clean-up is due is not claimed (see claimable_age), nor one whose old collection is still being deleted.
 --   window_minutes  from 0 to 10080
 -- Returns {"events": [event_id, …], "locked": [event_id, …]}: each claimed event is in exactly one caller's answer; the
 -- locked ones are due, but the app holds their rows. A claim opens the event run; fan_out writes the jobs.
@@ -708,6 +1054,7 @@ declare
   now constant timestamptz := clock_timestamp();
   open_jobs bigint;
   rate constant double precision := indexing.current_rate();
+  ended_after constant timestamptz := now - indexing.claimable_age();
   due uuid[];
   claimed uuid[];
 begin
@@ -725,7 +1072,7 @@ begin
     from indexing.app_events() e
     where e.active and not e.closed and e.status = 'pending'
       and e.starts_at <= now + greatest(make_interval(secs => window_minutes * 60), interval '1 day')
-      and e.ends_at > now - interval '24 hours'
+      and e.ends_at > ended_after
       and not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.collection = 'closing')
     order by over, e.starts_at, e.event_id
     limit 1000
@@ -745,7 +1092,7 @@ begin
     state = 'in_progress', reason = null, starts_at = excluded.starts_at, ends_at = excluded.ends_at,
     claimed_at = clock_timestamp(), fanned_out_through = null, fanned_out_at = null, settled_at = null,
     collection = 'missing', collection_attempts = 0, collection_error = null, collection_due = clock_timestamp(),
-    closed_at = null, reconcile_due = excluded.reconcile_due;
+    closed_at = null, cleaning = false, reconcile_due = excluded.reconcile_due;
 
   return jsonb_build_object(
     'events', coalesce((select jsonb_agg(x order by p) from unnest(due) with ordinality as d(x, p) where x = any (claimed)), '[]'),
@@ -802,7 +1149,7 @@ begin
 end
 $$;
 
--- ── collections.sql 39c4d3b75bf24299
+-- ── collections.sql a6cf379d93e989e2
 
 -- Hands out the collections to be created or deleted, each to one caller for 90 s, which is longer than a scheduler lives:
 -- deletions first, then those of the events that start soonest.
@@ -879,10 +1226,12 @@ begin
       run.collection := 'closing'; -- the event was closed while its collection was made
       run.closed_at := now;
       run.collection_due := now;
+      perform indexing.note_closing(run.event_id);
     elsif done.result = 'deleted' and run.collection = 'closing' then
       if now >= run.closed_at + quiet then
         run.collection := 'deleted';
       end if;
+      perform indexing.answer_closing(run.event_id, run.collection = 'deleted');
       run.collection_due := run.closed_at + quiet;
     elsif done.result = 'failed' then
       run.collection_attempts := run.collection_attempts + 1;
@@ -1155,7 +1504,7 @@ begin
 end
 $$;
 
--- ── complete.sql 0957750aef6ec034
+-- ── complete.sql 95d6d158a6a98e0c
 
 -- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
 --   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
@@ -1191,6 +1540,7 @@ $$;
 --     "refused":   why that photo has no face that can be indexed; or null,
 --     "reason", "error": of what went wrong or was skipped, in one word and for people; or null,
 --     "index_calls": IndexFaces calls made
+--     "faces_deleted": how many faces DeleteFaces has deleted, or found gone
 --   }, …]
 --   throttled      whether Rekognition throttled a call that refresh was not told of
 --   quiet_seconds  after which no call without an answer can land any more
@@ -1206,6 +1556,7 @@ declare
   nexts jsonb;
   ended uuid[];
   repeated uuid[];
+  done jsonb; -- what open erasures may have waited for
 begin
   perform from indexing.face_jobs j
   join jsonb_to_recordset(results) as r(event_id uuid, user_id uuid) using (event_id, user_id)
@@ -1222,7 +1573,7 @@ begin
       ) as transition
     from jsonb_to_recordset(results) as r(
       event_id uuid, user_id uuid, outcome text, photo_key text, photo_etag text, face_id text, obsolete_face_ids text[],
-      needs_listing boolean, refused text, reason text, error text, index_calls integer
+      needs_listing boolean, refused text, reason text, error text, index_calls integer, faces_deleted integer
     )
     join indexing.face_jobs j using (event_id, user_id)
     join indexing.event_runs run using (event_id)
@@ -1257,8 +1608,12 @@ begin
   select
     coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'user_id', user_id, 'version', version, 'next', next)), '[]'),
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped')),
-    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1)
-  into nexts, ended, repeated
+    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1),
+    (select jsonb_agg(jsonb_build_object('event_id', a.event_id, 'user_id', a.user_id, 'faces', coalesce(d.faces_deleted, 0),
+        'ended', a.transition = 'end', 'indexed', a.state = 'indexed',
+        'unwanted', d.against not in ('event_closed', 'event_deleted', 'event_inactive')))
+      from applied a join decided d using (event_id, user_id) where a.transition = 'end' or d.faces_deleted > 0)
+  into nexts, ended, repeated, done
   from answered;
 
   if throttled then
@@ -1269,6 +1624,9 @@ begin
   end if;
   if ended is not null then
     perform indexing.settle(ended);
+  end if;
+  if done is not null then
+    perform indexing.answer_erasures(done);
   end if;
   return nexts;
 end
@@ -1544,7 +1902,7 @@ begin
 end
 $$;
 
--- ── changes.sql 930e846d7d547954
+-- ── changes.sql c41fefac0bb5b6db
 
 -- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
 -- A change that concerns no claimed event is dropped, for the claim will see it.
@@ -1598,15 +1956,16 @@ declare
   taken bigint[];
   events uuid[];
   users uuid[];
+  noted timestamptz[];
   written integer;
 begin
   used := 0;
   jobs := 0;
   select array_agg(c.id), array_agg(c.event_id) filter (where r.event_id is not null),
-    array_agg(c.user_id) filter (where r.event_id is not null)
-  into taken, events, users
+    array_agg(c.user_id) filter (where r.event_id is not null), array_agg(c.noted_at) filter (where r.event_id is not null)
+  into taken, events, users, noted
   from (
-    select c.id, c.event_id, c.user_id from indexing.changes c
+    select c.id, c.event_id, c.user_id, c.noted_at from indexing.changes c
     where c.source = 'consents' and c.erases = erasing order by c.id limit page
   ) c
   left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
@@ -1626,6 +1985,9 @@ begin
   on conflict (event_id, user_id) do nothing;
   get diagnostics written = row_count;
   perform indexing.touch_runs(events);
+  if erasing then
+    perform indexing.note_erasures(events, users, noted, 'consent');
+  end if;
   delete from indexing.changes c where c.id = any (taken);
   used := cardinality(taken);
   jobs := jobs + written;
@@ -1644,13 +2006,14 @@ declare
   ids bigint[]; -- of the change that each job comes from
   events uuid[];
   users uuid[];
+  noted timestamptz[];
   resumed bigint; -- the change of which more is left
 begin
   select array_agg(x.id order by x.id, x.event_id, x.user_id), array_agg(x.event_id order by x.id, x.event_id, x.user_id),
-    array_agg(x.user_id order by x.id, x.event_id, x.user_id)
-  into ids, events, users
+    array_agg(x.user_id order by x.id, x.event_id, x.user_id), array_agg(x.noted_at order by x.id, x.event_id, x.user_id)
+  into ids, events, users, noted
   from (
-    select c.id, j.event_id, j.user_id
+    select c.id, c.noted_at, j.event_id, j.user_id
     from indexing.changes c
     cross join lateral (
       select k.event_id, k.user_id from (
@@ -1670,6 +2033,9 @@ begin
 
   jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing);
   perform indexing.touch_runs(events);
+  if erasing then
+    perform indexing.note_erasures(events, users, noted, 'profile');
+  end if;
   if cardinality(ids) = page then
     resumed := ids[page];
     update indexing.changes c set resume_event = events[page], resume_user = users[page] where c.id = resumed;
@@ -1752,6 +2118,9 @@ begin
     ended_at = case when j.state <> 'running' then now end
   where j.event_id = event and j.user_id = any (users);
 
+  if exists (select from indexing.event_runs r where r.event_id = event and r.collection in ('missing', 'ready')) then
+    perform indexing.note_closing(event);
+  end if;
   update indexing.event_runs r set
     reason = why, fanned_out_at = coalesce(r.fanned_out_at, now),
     collection = case when r.collection in ('missing', 'ready') then 'closing' else r.collection end,
@@ -1845,7 +2214,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql 954e6e56b0967d1e
+-- ── reconcile.sql 3b604ea74c7bdb8c
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -1853,8 +2222,9 @@ $$;
 
 -- Hands out events to be reconciled, each to one caller for two minutes; the longest due first.
 --   event  this event, due or not; null: those that are due
+--   look   to look alone: nothing is handed out, and nothing changed
 -- Returns [{"event_id", "as_of": the time by which the listing is not older}, …].
-create or replace function public.indexing_reconcile_due(page integer, event uuid default null) returns jsonb
+create or replace function public.indexing_reconcile_due(page integer, event uuid default null, look boolean default false) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
   now constant timestamptz := clock_timestamp();
@@ -1873,7 +2243,9 @@ begin
       where r.collection = 'ready' and r.event_id = event for update skip locked
     );
   end if;
-  update indexing.event_runs r set reconcile_due = now + interval '2 minutes' where r.event_id = any (picked);
+  if not look then
+    update indexing.event_runs r set reconcile_due = now + interval '2 minutes' where r.event_id = any (picked);
+  end if;
   return (select coalesce(jsonb_agg(jsonb_build_object('event_id', id, 'as_of', now)), '[]') from unnest(picked) id);
 end
 $$;
@@ -1889,6 +2261,7 @@ $$;
 --              another than the ledger's, "unnoticed": whose desired state the ledger has not followed,
 --   "photos":  [{"user_id", "photo_key", "photo_etag"}, …]: the looked-at photos of ended jobs, to be compared with the bucket;
 --              an object that the ledger knows to be missing has no ETag
+--   "who":     [{"user_id", "difference"}, …], a thousand of them at most
 -- }
 create or replace function public.indexing_reconcile(
   event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true
@@ -1946,7 +2319,9 @@ begin
       'doubled', count(*) filter (where difference = 'doubled'), 'unnoticed', count(*) filter (where difference = 'unnoticed'),
       'photos', coalesce(jsonb_agg(jsonb_build_object('user_id', user_id, 'photo_key', photo_key,
           'photo_etag', case when looked_at = photo_key and missing_key is distinct from photo_key then photo_etag end))
-        filter (where difference is null and ended and photo_key is not null and state in ('indexed', 'skipped')), '[]')
+        filter (where difference is null and ended and photo_key is not null and state in ('indexed', 'skipped')), '[]'),
+      'who', (select coalesce(jsonb_agg(jsonb_build_object('user_id', w.user_id, 'difference', w.difference) order by w.user_id), '[]')
+        from (select j.user_id, j.difference from judged j where j.difference <> 'open' order by j.user_id limit 1000) w)
     ),
     coalesce(jsonb_agg(jsonb_build_object(
       'user_id', user_id, 'has_job', has_job, 'difference', difference, 'face_ids', face_ids, 'erases', photo_key is null
@@ -1956,6 +2331,12 @@ begin
 
   if repair and differing <> '[]' then
     perform indexing.queue_differences(event, differing);
+  end if;
+  if repair then
+    perform indexing.note_erasures(array_agg(event), array_agg(d.user_id), array_agg(clock_timestamp()), 'found')
+    from jsonb_to_recordset(differing) as d(user_id uuid, difference text, erases boolean)
+    where d.erases and d.difference in ('extra', 'unnoticed');
+    perform indexing.verify_erasures(event, as_of, after, through, faces, lag_seconds);
   end if;
   return answer;
 end
@@ -2018,6 +2399,21 @@ begin
 end
 $$;
 
+-- The events whose collection is there, a page at a time in the order of their ids: those after the given one.
+create or replace function public.indexing_open_collections(after uuid default null, page integer default 1000) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(event_id order by event_id), '[]') from (
+    select r.event_id from indexing.event_runs r
+    where r.collection = 'ready' and (after is null or r.event_id > after) order by r.event_id limit page
+  ) open
+$$;
+
+-- What the deployment last said of itself: {"collection_prefix", "photo_bucket"}; nulls before its first run.
+create or replace function public.indexing_deployment() returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object('collection_prefix', s.collection_prefix, 'photo_bucket', s.photo_bucket) from indexing.settings s
+$$;
+
 -- Which of these events have no run of ours, so that a collection of theirs is an orphan: left by a restored backup, or of another
 -- stage of the account.
 create or replace function public.indexing_orphans(events uuid[]) returns jsonb
@@ -2033,6 +2429,222 @@ begin
   update indexing.settings s set orphans_due = clock_timestamp() + interval '1 hour'
   where s.only_row and s.orphans_due <= clock_timestamp();
   return found;
+end
+$$;
+
+-- ── retention.sql 13f7c2537cf9eb59
+
+-- How what is stored about people ends: the clean-up of events that are over, the pruning of rows that nobody needs any more,
+-- and erasures that an operator asks for.
+
+-- How long ago an event may have ended to be claimed: its clean-up would come at once. An app that cleans up by itself is taken
+-- to do so after 24 hours.
+create or replace function indexing.claimable_age() returns interval
+language sql stable set search_path = '' as $$
+  select make_interval(secs => 3600 * coalesce(s.cleanup_after_hours, 24)) from indexing.settings s
+$$;
+
+-- Cleans up, if it is set: events that ended longer ago are marked as the app's own clean-up would, from pending to in_progress;
+-- the change of that closes their runs. When the collection is gone they are completed. Besides, finds events that were closed
+-- or deleted without a trigger that told of it. A page of each.
+-- Returns {"closing": n, "completed": n, "found": n, "more": whether to call again}.
+create or replace function public.indexing_cleanup(page integer) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  before constant timestamptz := (
+    select clock_timestamp() - make_interval(secs => 3600 * s.cleanup_after_hours) from indexing.settings s
+  );
+  chosen uuid[];
+  closing uuid[];
+  gone uuid[];
+  held uuid[];
+  found_closed integer;
+begin
+  chosen := array(
+    select r.event_id from indexing.event_runs r join indexing.app_events() e on e.event_id = r.event_id
+    where r.collection in ('missing', 'ready') and not e.closed and e.ends_at < before
+    order by r.event_id limit page for update of r skip locked
+  );
+  held := indexing.app_lock_events(chosen);
+  -- Read again: until it was locked, the app may have changed it.
+  closing := indexing.app_set_cleanup(array(
+    select e.event_id from indexing.app_events() e where e.event_id = any (held) and e.ends_at < before
+  ), 'pending', 'in_progress');
+  update indexing.event_runs r set cleaning = true where r.event_id = any (closing);
+
+  gone := array(
+    select r.event_id from indexing.event_runs r where r.cleaning and r.collection = 'deleted'
+    order by r.event_id limit page for update skip locked
+  );
+  held := indexing.app_lock_events(gone);
+  perform indexing.app_set_cleanup(held, 'in_progress', 'completed');
+  update indexing.event_runs r set cleaning = false where r.event_id = any (held);
+
+  insert into indexing.changes (source, event_id, erases)
+  select 'events', r.event_id, true
+  from indexing.event_runs r left join indexing.app_events() e on e.event_id = r.event_id
+  where r.collection in ('missing', 'ready') and (e.event_id is null or e.closed)
+    and not exists (select from indexing.changes c where c.source = 'events' and c.erases and c.event_id = r.event_id)
+  limit page;
+  get diagnostics found_closed = row_count;
+  return jsonb_build_object(
+    'closing', cardinality(closing), 'completed', cardinality(held), 'found', found_closed,
+    'more', cardinality(closing) = page or cardinality(held) = page
+  );
+end
+$$;
+
+-- Deletes a page of what nobody needs any more.
+--   keep_days     jobs and run of an event, so long after its collection was deleted; the job of an attendee who was erased, so
+--                 long after that and after the event's end; messages of the dead-letter queue that were kept
+--   receipt_days  receipts; the chain begins after them then
+-- Not what is not settled, nor what failed in an event that is not over, nor an erasure that is not proven. Returns {"jobs": n,
+-- "runs": n, "letters": n, "receipts": n, "more": whether to call again}.
+create or replace function public.indexing_prune(
+  keep_days double precision, receipt_days double precision, page integer
+) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  cutoff constant timestamptz := now - make_interval(secs => 86400 * keep_days);
+  jobs integer;
+  runs integer;
+  letters integer;
+  receipts integer := 0;
+  last_receipt indexing.receipts;
+begin
+  perform indexing.lock_ledger();
+  with closed as (
+    select o.event_id, o.ends_at from indexing.event_runs o
+    where o.collection = 'deleted' and o.closed_at < cutoff
+      and exists (select from indexing.face_jobs j where j.event_id = o.event_id)
+    order by o.closed_at, o.event_id limit 100
+  ), of_closed as (
+    select k.event_id, k.user_id from closed join indexing.face_jobs k using (event_id)
+    where k.ended_at is not null and not (k.state = 'failed' and closed.ends_at > now)
+    limit page for update of k skip locked
+  ), erased as (
+    select k.event_id, k.user_id from indexing.face_jobs k join indexing.event_runs r using (event_id)
+    where k.state = 'erased' and k.ended_at < cutoff and r.ends_at < cutoff and r.collection <> 'deleted'
+      and not exists (select from indexing.erasures e where e.event_id = k.event_id and e.user_id = k.user_id)
+    order by k.ended_at limit page for update of k skip locked
+  )
+  delete from indexing.face_jobs j
+  using (select * from of_closed union select * from erased) old
+  where j.event_id = old.event_id and j.user_id = old.user_id;
+  get diagnostics jobs = row_count;
+
+  delete from indexing.event_runs r
+  where r.event_id = any (array(
+    select o.event_id from indexing.event_runs o
+    where o.collection = 'deleted' and o.closed_at < cutoff and o.state <> 'in_progress' and not o.cleaning
+      and not exists (select from indexing.face_jobs j where j.event_id = o.event_id)
+      and not exists (select from indexing.erasures e where e.event_id = o.event_id)
+    order by o.closed_at, o.event_id limit page for update skip locked
+  ));
+  get diagnostics runs = row_count;
+
+  delete from indexing.dead_letters d
+  where d.message_id = any (array(
+    select o.message_id from indexing.dead_letters o where o.received_at < cutoff order by o.received_at limit page
+  ));
+  get diagnostics letters = row_count;
+
+  perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
+  select * into last_receipt from (
+    select * from indexing.receipts r order by r.position limit page
+  ) oldest where oldest.sealed_at < now - make_interval(secs => 86400 * receipt_days) order by oldest.position desc limit 1;
+  if found then
+    update indexing.receipt_chain c set start_position = last_receipt.position, start_hash = last_receipt.hash where c.only_row;
+    delete from indexing.receipts r where r.position <= last_receipt.position;
+    get diagnostics receipts = row_count;
+  end if;
+  return jsonb_build_object(
+    'jobs', jobs, 'runs', runs, 'letters', letters, 'receipts', receipts,
+    'more', greatest(jobs, runs, letters, receipts) >= page
+  );
+end
+$$;
+
+-- Erases an attendee, of one event or of all whose collection is there, whatever the ledger believes to be in it: for a request
+-- by law. Refused as long as the app still wants a face of theirs at one of them, for it would be given back.
+--   act  whether to do it; otherwise it is only told
+-- Returns {"events": [{"event_id", "state", "face": whether the ledger knows of one, "wanted": whether the app wants one}, …],
+-- "queued": how many}.
+create or replace function public.indexing_erase_attendee(attendee uuid, event uuid default null, act boolean default false) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  now constant timestamptz := clock_timestamp();
+  found_events jsonb;
+  events uuid[];
+  users uuid[];
+begin
+  if act then
+    perform indexing.lock_ledger();
+  end if;
+  select
+    coalesce(jsonb_agg(jsonb_build_object('event_id', k.event_id, 'state', k.state,
+      'face', k.face_id is not null or cardinality(k.obsolete_face_ids) > 0,
+      'wanted', d.photo_key is not null or d.reason = 'event_inactive') order by k.event_id), '[]'),
+    coalesce(array_agg(k.event_id) filter (where act), '{}')
+  into found_events, events
+  from (
+    select j.* from indexing.face_jobs j join indexing.event_runs r using (event_id)
+    where j.user_id = attendee and (indexing_erase_attendee.event is null or j.event_id = indexing_erase_attendee.event)
+      and r.collection in ('missing', 'ready')
+    order by j.event_id limit 10000
+  ) k
+  cross join lateral indexing.desired(k.event_id, k.user_id) d;
+  if jsonb_path_exists(found_events, '$[*] ? (@.wanted == true)') then
+    events := '{}';
+  end if;
+  users := array_fill(attendee, array[cardinality(events)]);
+  perform indexing.queue_jobs(events, users, erases => true, listing => true);
+  perform indexing.touch_runs(events);
+  perform indexing.note_erasures(events, users, array_fill(now, array[cardinality(events)]), 'request');
+  return jsonb_build_object('events', found_events, 'queued', cardinality(events));
+end
+$$;
+
+-- Closes an event at once, as its clean-up would: its collection is deleted with all faces.
+--   act   whether to do it; otherwise it is only told
+-- Returns {"collection", "attendees": jobs, "faces": that the ledger knows of, "held": whether the app holds the event's row at
+-- this moment; then nothing is done, "more": whether to call again}; null for an event that was never claimed.
+create or replace function public.indexing_erase_event(event uuid, act boolean default false) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  page constant integer := 5000;
+  run indexing.event_runs;
+  app record;
+  faces bigint;
+  jobs bigint;
+  held boolean := false;
+  changed integer := 0;
+begin
+  if act then
+    perform indexing.lock_ledger();
+  end if;
+  select * into run from indexing.event_runs r where r.event_id = event;
+  if not found then
+    return null;
+  end if;
+  select count(*), count(*) filter (where j.face_id is not null or cardinality(j.obsolete_face_ids) > 0) into jobs, faces
+  from indexing.face_jobs j where j.event_id = event;
+
+  if act and run.collection in ('missing', 'ready', 'closing') then
+    held := event <> all (indexing.app_lock_events(array[event]));
+    if not held then
+      select * into app from indexing.app_events() e where e.event_id = event;
+      changed := indexing.close_run(event, case when app.event_id is null then 'event_deleted' else 'event_closed' end, interval '0', page);
+      if app.event_id is not null and not app.closed then
+        perform indexing.app_set_cleanup(array[event], 'pending', 'in_progress');
+        update indexing.event_runs r set cleaning = true where r.event_id = event;
+      end if;
+    end if;
+  end if;
+  return jsonb_build_object(
+    'collection', run.collection, 'attendees', jobs, 'faces', faces, 'held', held, 'more', changed >= page
+  );
 end
 $$;
 
@@ -2088,7 +2700,7 @@ begin
 end
 $$;
 
--- ── report.sql e0d982952cd0f6d7
+-- ── report.sql 661406c453ec23c3
 
 -- What operators and alarms read.
 
@@ -2240,6 +2852,7 @@ $$;
 --   collections_failing whose last attempt failed
 --   overdue_events      due by the window, active, and not claimed
 --   erasure_age         of the oldest erasure that is not done
+--   unproven_age        of the oldest erasure that no later listing has shown to be done
 --   change_age          of the oldest change that is not processed
 --   full_changes        1 when changes are no longer noted: see changes_are_full
 create or replace function public.indexing_health(window_minutes double precision) returns jsonb
@@ -2255,12 +2868,16 @@ language sql stable security definer set search_path = '' as $$
     ),
     'overdue_events', (
       select count(*) from indexing.app_events() e
-      where e.active and not e.closed and e.status = 'pending' and e.ends_at > now() - interval '24 hours'
+      where e.active and not e.closed and e.status = 'pending' and e.ends_at > now() - indexing.claimable_age()
         and e.starts_at <= now() + make_interval(secs => window_minutes * 60)
     ),
     'erasure_age', (
       select coalesce(extract(epoch from clock_timestamp() - min(j.queued_at)), 0) from indexing.face_jobs j
       where j.priority = 0 and j.ended_at is null
+    ),
+    'unproven_age', (
+      select coalesce(extract(epoch from clock_timestamp() - min(e.noted_at)), 0) from indexing.erasures e
+      where e.verified_at is null and e.wanted_again_at is null
     ),
     'change_age', (
       select coalesce(extract(epoch from clock_timestamp() - min(c.noted_at)), 0) from (

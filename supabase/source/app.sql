@@ -75,7 +75,7 @@ begin
 end
 $$;
 
--- The one write to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
+-- The first of two writes to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
 -- rows must have been locked by app_lock_events. Returns the events that were changed.
 create or replace function indexing.app_set_status(events uuid[], expected text[], status text) returns uuid[]
 language plpgsql set search_path = '' as $$
@@ -91,6 +91,30 @@ begin
     returning {events.event_id} as event
   )
   select coalesce(array_agg(event), '{}') into changed from changed;
+  return changed;
+end
+$$;
+
+-- The other write: moves the status of the clean-up along, as the app's own clean-up does. Likewise. An app may have no such column,
+-- so this is put together at run time.
+create or replace function indexing.app_set_cleanup(events uuid[], expected text, status text) returns uuid[]
+language plpgsql set search_path = '' as $$
+declare
+  written constant text := '{events.cleanup}';
+  changed uuid[];
+begin
+  if cardinality(events) = 0 then
+    return '{}';
+  elsif written = 'null' then
+    raise exception 'the app has no column in which a clean-up could be noted: name it in app-tables.yml as events.cleanup, or have the app close or delete its events by itself, without CLEANUP_AFTER_HOURS'
+      using errcode = 'feature_not_supported';
+  end if;
+  execute format(
+    'with changed as (
+       update %s set %s = %L where %s = any ($1) and coalesce(%2$s::text, ''pending'') = $2 returning %4$s as event
+     ) select coalesce(array_agg(event), ''{}'') from changed',
+    '{events.table}', written, status, '{events.event_id}'
+  ) into changed using events, expected;
   return changed;
 end
 $$;

@@ -50,15 +50,16 @@ declare
   taken bigint[];
   events uuid[];
   users uuid[];
+  noted timestamptz[];
   written integer;
 begin
   used := 0;
   jobs := 0;
   select array_agg(c.id), array_agg(c.event_id) filter (where r.event_id is not null),
-    array_agg(c.user_id) filter (where r.event_id is not null)
-  into taken, events, users
+    array_agg(c.user_id) filter (where r.event_id is not null), array_agg(c.noted_at) filter (where r.event_id is not null)
+  into taken, events, users, noted
   from (
-    select c.id, c.event_id, c.user_id from indexing.changes c
+    select c.id, c.event_id, c.user_id, c.noted_at from indexing.changes c
     where c.source = 'consents' and c.erases = erasing order by c.id limit page
   ) c
   left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
@@ -78,6 +79,9 @@ begin
   on conflict (event_id, user_id) do nothing;
   get diagnostics written = row_count;
   perform indexing.touch_runs(events);
+  if erasing then
+    perform indexing.note_erasures(events, users, noted, 'consent');
+  end if;
   delete from indexing.changes c where c.id = any (taken);
   used := cardinality(taken);
   jobs := jobs + written;
@@ -96,13 +100,14 @@ declare
   ids bigint[]; -- of the change that each job comes from
   events uuid[];
   users uuid[];
+  noted timestamptz[];
   resumed bigint; -- the change of which more is left
 begin
   select array_agg(x.id order by x.id, x.event_id, x.user_id), array_agg(x.event_id order by x.id, x.event_id, x.user_id),
-    array_agg(x.user_id order by x.id, x.event_id, x.user_id)
-  into ids, events, users
+    array_agg(x.user_id order by x.id, x.event_id, x.user_id), array_agg(x.noted_at order by x.id, x.event_id, x.user_id)
+  into ids, events, users, noted
   from (
-    select c.id, j.event_id, j.user_id
+    select c.id, c.noted_at, j.event_id, j.user_id
     from indexing.changes c
     cross join lateral (
       select k.event_id, k.user_id from (
@@ -122,6 +127,9 @@ begin
 
   jobs := indexing.queue_jobs(events, users, erases => erasing, listing => erasing);
   perform indexing.touch_runs(events);
+  if erasing then
+    perform indexing.note_erasures(events, users, noted, 'profile');
+  end if;
   if cardinality(ids) = page then
     resumed := ids[page];
     update indexing.changes c set resume_event = events[page], resume_user = users[page] where c.id = resumed;
@@ -204,6 +212,9 @@ begin
     ended_at = case when j.state <> 'running' then now end
   where j.event_id = event and j.user_id = any (users);
 
+  if exists (select from indexing.event_runs r where r.event_id = event and r.collection in ('missing', 'ready')) then
+    perform indexing.note_closing(event);
+  end if;
   update indexing.event_runs r set
     reason = why, fanned_out_at = coalesce(r.fanned_out_at, now),
     collection = case when r.collection in ('missing', 'ready') then 'closing' else r.collection end,

@@ -1,18 +1,25 @@
--- The first call of a scheduler run: writes down what the deployment sets. Returns {"schema_version"}.
-create or replace function public.indexing_start_run(tps double precision, max_failed_share double precision) returns jsonb
+-- The first call of a scheduler run: writes down what the deployment sets; nulls: nothing. Returns {"schema_version"}.
+create or replace function public.indexing_start_run(
+  tps double precision, max_failed_share double precision, cleanup_after_hours double precision default null,
+  collection_prefix text default null, photo_bucket text default null
+) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 begin
-  update indexing.settings s
-  set index_faces_tps = tps, max_failed_share = indexing_start_run.max_failed_share
+  update indexing.settings s set
+    index_faces_tps = tps, max_failed_share = indexing_start_run.max_failed_share,
+    cleanup_after_hours = indexing_start_run.cleanup_after_hours,
+    collection_prefix = indexing_start_run.collection_prefix, photo_bucket = indexing_start_run.photo_bucket
   where s.only_row
-    and (s.index_faces_tps, s.max_failed_share) is distinct from (tps, indexing_start_run.max_failed_share);
+    and (s.index_faces_tps, s.max_failed_share, s.cleanup_after_hours, s.collection_prefix, s.photo_bucket) is distinct from
+      (tps, indexing_start_run.max_failed_share, indexing_start_run.cleanup_after_hours,
+       indexing_start_run.collection_prefix, indexing_start_run.photo_bucket);
   return jsonb_build_object('schema_version', public.indexing_schema_version());
 end
 $$;
 
 -- Claims the events that start within the window. Those of the next day, too, that could not be done in time otherwise: when
 -- what is queued and what starts before them, at the present pace and with a fifth to spare, takes until their start.
--- An event that ended a day ago is not claimed (its clean-up is due), nor one whose old collection is still being deleted.
+-- An event that ended so long ago that its clean-up is due is not claimed (see claimable_age), nor one whose old collection is still being deleted.
 --   window_minutes  from 0 to 10080
 -- Returns {"events": [event_id, …], "locked": [event_id, …]}: each claimed event is in exactly one caller's answer; the
 -- locked ones are due, but the app holds their rows. A claim opens the event run; fan_out writes the jobs.
@@ -22,6 +29,7 @@ declare
   now constant timestamptz := clock_timestamp();
   open_jobs bigint;
   rate constant double precision := indexing.current_rate();
+  ended_after constant timestamptz := now - indexing.claimable_age();
   due uuid[];
   claimed uuid[];
 begin
@@ -39,7 +47,7 @@ begin
     from indexing.app_events() e
     where e.active and not e.closed and e.status = 'pending'
       and e.starts_at <= now + greatest(make_interval(secs => window_minutes * 60), interval '1 day')
-      and e.ends_at > now - interval '24 hours'
+      and e.ends_at > ended_after
       and not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.collection = 'closing')
     order by over, e.starts_at, e.event_id
     limit 1000
@@ -59,7 +67,7 @@ begin
     state = 'in_progress', reason = null, starts_at = excluded.starts_at, ends_at = excluded.ends_at,
     claimed_at = clock_timestamp(), fanned_out_through = null, fanned_out_at = null, settled_at = null,
     collection = 'missing', collection_attempts = 0, collection_error = null, collection_due = clock_timestamp(),
-    closed_at = null, reconcile_due = excluded.reconcile_due;
+    closed_at = null, cleaning = false, reconcile_due = excluded.reconcile_due;
 
   return jsonb_build_object(
     'events', coalesce((select jsonb_agg(x order by p) from unnest(due) with ordinality as d(x, p) where x = any (claimed)), '[]'),

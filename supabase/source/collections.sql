@@ -73,10 +73,12 @@ begin
       run.collection := 'closing'; -- the event was closed while its collection was made
       run.closed_at := now;
       run.collection_due := now;
+      perform indexing.note_closing(run.event_id);
     elsif done.result = 'deleted' and run.collection = 'closing' then
       if now >= run.closed_at + quiet then
         run.collection := 'deleted';
       end if;
+      perform indexing.answer_closing(run.event_id, run.collection = 'deleted');
       run.collection_due := run.closed_at + quiet;
     elsif done.result = 'failed' then
       run.collection_attempts := run.collection_attempts + 1;

@@ -32,6 +32,7 @@ $$;
 --     "refused":   why that photo has no face that can be indexed; or null,
 --     "reason", "error": of what went wrong or was skipped, in one word and for people; or null,
 --     "index_calls": IndexFaces calls made
+--     "faces_deleted": how many faces DeleteFaces has deleted, or found gone
 --   }, …]
 --   throttled      whether Rekognition throttled a call that refresh was not told of
 --   quiet_seconds  after which no call without an answer can land any more
@@ -47,6 +48,7 @@ declare
   nexts jsonb;
   ended uuid[];
   repeated uuid[];
+  done jsonb; -- what open erasures may have waited for
 begin
   perform from indexing.face_jobs j
   join jsonb_to_recordset(results) as r(event_id uuid, user_id uuid) using (event_id, user_id)
@@ -63,7 +65,7 @@ begin
       ) as transition
     from jsonb_to_recordset(results) as r(
       event_id uuid, user_id uuid, outcome text, photo_key text, photo_etag text, face_id text, obsolete_face_ids text[],
-      needs_listing boolean, refused text, reason text, error text, index_calls integer
+      needs_listing boolean, refused text, reason text, error text, index_calls integer, faces_deleted integer
     )
     join indexing.face_jobs j using (event_id, user_id)
     join indexing.event_runs run using (event_id)
@@ -98,8 +100,12 @@ begin
   select
     coalesce(jsonb_agg(jsonb_build_object('event_id', event_id, 'user_id', user_id, 'version', version, 'next', next)), '[]'),
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped')),
-    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1)
-  into nexts, ended, repeated
+    array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1),
+    (select jsonb_agg(jsonb_build_object('event_id', a.event_id, 'user_id', a.user_id, 'faces', coalesce(d.faces_deleted, 0),
+        'ended', a.transition = 'end', 'indexed', a.state = 'indexed',
+        'unwanted', d.against not in ('event_closed', 'event_deleted', 'event_inactive')))
+      from applied a join decided d using (event_id, user_id) where a.transition = 'end' or d.faces_deleted > 0)
+  into nexts, ended, repeated, done
   from answered;
 
   if throttled then
@@ -110,6 +116,9 @@ begin
   end if;
   if ended is not null then
     perform indexing.settle(ended);
+  end if;
+  if done is not null then
+    perform indexing.answer_erasures(done);
   end if;
   return nexts;
 end

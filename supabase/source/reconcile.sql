@@ -4,8 +4,9 @@
 
 -- Hands out events to be reconciled, each to one caller for two minutes; the longest due first.
 --   event  this event, due or not; null: those that are due
+--   look   to look alone: nothing is handed out, and nothing changed
 -- Returns [{"event_id", "as_of": the time by which the listing is not older}, …].
-create or replace function public.indexing_reconcile_due(page integer, event uuid default null) returns jsonb
+create or replace function public.indexing_reconcile_due(page integer, event uuid default null, look boolean default false) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
   now constant timestamptz := clock_timestamp();
@@ -24,7 +25,9 @@ begin
       where r.collection = 'ready' and r.event_id = event for update skip locked
     );
   end if;
-  update indexing.event_runs r set reconcile_due = now + interval '2 minutes' where r.event_id = any (picked);
+  if not look then
+    update indexing.event_runs r set reconcile_due = now + interval '2 minutes' where r.event_id = any (picked);
+  end if;
   return (select coalesce(jsonb_agg(jsonb_build_object('event_id', id, 'as_of', now)), '[]') from unnest(picked) id);
 end
 $$;
@@ -40,6 +43,7 @@ $$;
 --              another than the ledger's, "unnoticed": whose desired state the ledger has not followed,
 --   "photos":  [{"user_id", "photo_key", "photo_etag"}, …]: the looked-at photos of ended jobs, to be compared with the bucket;
 --              an object that the ledger knows to be missing has no ETag
+--   "who":     [{"user_id", "difference"}, …], a thousand of them at most
 -- }
 create or replace function public.indexing_reconcile(
   event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true
@@ -97,7 +101,9 @@ begin
       'doubled', count(*) filter (where difference = 'doubled'), 'unnoticed', count(*) filter (where difference = 'unnoticed'),
       'photos', coalesce(jsonb_agg(jsonb_build_object('user_id', user_id, 'photo_key', photo_key,
           'photo_etag', case when looked_at = photo_key and missing_key is distinct from photo_key then photo_etag end))
-        filter (where difference is null and ended and photo_key is not null and state in ('indexed', 'skipped')), '[]')
+        filter (where difference is null and ended and photo_key is not null and state in ('indexed', 'skipped')), '[]'),
+      'who', (select coalesce(jsonb_agg(jsonb_build_object('user_id', w.user_id, 'difference', w.difference) order by w.user_id), '[]')
+        from (select j.user_id, j.difference from judged j where j.difference <> 'open' order by j.user_id limit 1000) w)
     ),
     coalesce(jsonb_agg(jsonb_build_object(
       'user_id', user_id, 'has_job', has_job, 'difference', difference, 'face_ids', face_ids, 'erases', photo_key is null
@@ -107,6 +113,12 @@ begin
 
   if repair and differing <> '[]' then
     perform indexing.queue_differences(event, differing);
+  end if;
+  if repair then
+    perform indexing.note_erasures(array_agg(event), array_agg(d.user_id), array_agg(clock_timestamp()), 'found')
+    from jsonb_to_recordset(differing) as d(user_id uuid, difference text, erases boolean)
+    where d.erases and d.difference in ('extra', 'unnoticed');
+    perform indexing.verify_erasures(event, as_of, after, through, faces, lag_seconds);
   end if;
   return answer;
 end
@@ -167,6 +179,21 @@ begin
   where r.event_id = event and r.collection = 'ready';
   return found;
 end
+$$;
+
+-- The events whose collection is there, a page at a time in the order of their ids: those after the given one.
+create or replace function public.indexing_open_collections(after uuid default null, page integer default 1000) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(event_id order by event_id), '[]') from (
+    select r.event_id from indexing.event_runs r
+    where r.collection = 'ready' and (after is null or r.event_id > after) order by r.event_id limit page
+  ) open
+$$;
+
+-- What the deployment last said of itself: {"collection_prefix", "photo_bucket"}; nulls before its first run.
+create or replace function public.indexing_deployment() returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select jsonb_build_object('collection_prefix', s.collection_prefix, 'photo_bucket', s.photo_bucket) from indexing.settings s
 $$;
 
 -- Which of these events have no run of ours, so that a collection of theirs is an orphan: left by a restored backup, or of another

@@ -148,6 +148,7 @@ $$;
 --   collections_failing whose last attempt failed
 --   overdue_events      due by the window, active, and not claimed
 --   erasure_age         of the oldest erasure that is not done
+--   unproven_age        of the oldest erasure that no later listing has shown to be done
 --   change_age          of the oldest change that is not processed
 --   full_changes        1 when changes are no longer noted: see changes_are_full
 create or replace function public.indexing_health(window_minutes double precision) returns jsonb
@@ -163,12 +164,16 @@ language sql stable security definer set search_path = '' as $$
     ),
     'overdue_events', (
       select count(*) from indexing.app_events() e
-      where e.active and not e.closed and e.status = 'pending' and e.ends_at > now() - interval '24 hours'
+      where e.active and not e.closed and e.status = 'pending' and e.ends_at > now() - indexing.claimable_age()
         and e.starts_at <= now() + make_interval(secs => window_minutes * 60)
     ),
     'erasure_age', (
       select coalesce(extract(epoch from clock_timestamp() - min(j.queued_at)), 0) from indexing.face_jobs j
       where j.priority = 0 and j.ended_at is null
+    ),
+    'unproven_age', (
+      select coalesce(extract(epoch from clock_timestamp() - min(e.noted_at)), 0) from indexing.erasures e
+      where e.verified_at is null and e.wanted_again_at is null
     ),
     'change_age', (
       select coalesce(extract(epoch from clock_timestamp() - min(c.noted_at)), 0) from (

@@ -10,6 +10,9 @@ const TABLES = [
   'indexing.face_jobs',
   'indexing.changes',
   'indexing.send_batches',
+  'indexing.erasures',
+  'indexing.receipts',
+  'indexing.receipt_chain',
 ] as const
 
 const copyOf = (table: string) => `backup."${table}"`

@@ -20,6 +20,9 @@ export async function unrest(stage: Stage): Promise<string[]> {
     union all select 'another look at ' || event_id || '/' || user_id
       from indexing.face_jobs where look_again_at is not null and state <> 'failed'
     union all select 'change of ' || coalesce(event_id::text, '') || '/' || coalesce(user_id::text, '') from indexing.changes
+    -- That of a job that has failed is open until it is replayed, or tried again in an hour.
+    union all select 'erasure of ' || event_id || '/' || coalesce(user_id::text, '') from indexing.erasures e
+      where not exists (select from indexing.face_jobs j where (j.event_id, j.user_id) = (e.event_id, e.user_id) and j.state = 'failed')
     union all select 'run in progress of ' || event_id from indexing.event_runs where state = 'in_progress'
     union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs
       where collection = 'closing' or (collection = 'missing' and state = 'in_progress')
@@ -150,6 +153,19 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
   )
   for (const { event, user } of broken_jobs)
     found.push(broken('a failed job says why', { event, user }, 'no reason or no error'))
+  const { rows: chains } = await stage.sql.query<{ broken_at: number | null }>(
+    "select (public.indexing_verify_receipts(page => 1000000) ->> 'broken_at')::int as broken_at",
+  )
+  for (const { broken_at } of chains)
+    if (broken_at !== null)
+      found.push(broken('the chain of receipts is whole', {}, `broken at receipt ${broken_at}`))
+  const { rows: unproven } = await stage.sql.query<{ event: string; user: string }>(
+    `select j.event_id as event, j.user_id as user from indexing.face_jobs j
+     join indexing.event_runs r using (event_id)
+     where j.state = 'erased' and r.collection = 'ready' and j.history @> '[{"outcome": "indexed"}]'
+       and not exists (select from indexing.receipts p where (p.event_id, p.user_id) = (j.event_id, j.user_id))`,
+  )
+  for (const about of unproven) found.push(broken('an erasure has a receipt', about, 'none'))
   for (const write of world.failedWrites)
     found.push(broken('no write of the app fails because of us', {}, write))
   return found

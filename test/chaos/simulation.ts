@@ -188,6 +188,7 @@ class Simulation {
         workQueueUrl: stage.queueUrls.work,
         urgentQueueUrl: stage.queueUrls.urgent,
         maxFailedShare: 0,
+        cleanupAfterHours: undefined,
         severalFaces: 'skip',
         indexFacesTps: conditions.indexFacesTps,
         maxReceives: conditions.maxReceives,

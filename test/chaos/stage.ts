@@ -179,7 +179,7 @@ const EMPTY = `
   delete from auth.users;
   delete from public.events;
   truncate indexing.face_jobs, indexing.event_runs, indexing.dead_letters, indexing.changes, indexing.send_batches,
-    net.http_request_queue;
+    indexing.erasures, indexing.receipts, indexing.receipt_chain, net.http_request_queue;
   update indexing.settings set index_faces_tps = default, max_failed_share = default, orphans_due = default;
   update indexing.pace set next_slot = default, rate = default, rate_since = default;
   update indexing.nudging set running_until = default, again = default;

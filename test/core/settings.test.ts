@@ -27,6 +27,7 @@ describe('the settings', () => {
       indexFacesTps: 5,
       maxReceives: 5,
       maxFailedShare: 0,
+      cleanupAfterHours: undefined,
       severalFaces: 'skip',
     })
   })
@@ -38,6 +39,16 @@ describe('the settings', () => {
       SUPABASE_SERVICE_ROLE_KEY_PARAMETER: '/event-indexer/prod/key',
     })
     expect(settings.supabaseKeyParameter).toBe('/event-indexer/prod/key')
+  })
+
+  it('have a clean-up after so many hours; empty, as a deployment without it has it, is off', () => {
+    const hours = (CLEANUP_AFTER_HOURS: string) =>
+      readSettings({ ...complete, CLEANUP_AFTER_HOURS }).cleanupAfterHours
+    expect([hours('24'), hours('1.5'), hours('')]).toEqual([24, 1.5, undefined])
+    for (const bad of ['0', '10000', 'x', ' '])
+      expect(refusal({ ...complete, CLEANUP_AFTER_HOURS: bad })).toContain(
+        'CLEANUP_AFTER_HOURS is not a number of hours from 1 to 9999',
+      )
   })
 
   it('may stand beside those of the first version that are no longer used', () => {

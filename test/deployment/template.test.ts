@@ -281,6 +281,8 @@ describe('the alarms', () => {
     'LateEvents',
     'OverdueEvents',
     'ErasureAge',
+    'UnprovenErasureAge',
+    'ErasureSeconds',
     'ChangeAge',
     'ChangesFull',
     'CollectionsFailing',
@@ -299,6 +301,7 @@ describe('the alarms', () => {
       [
         'scheduler/handler',
         'scheduler/scheduler',
+        'scheduler/retention',
         'worker/handler',
         'worker/worker',
         'finalizer/finalizer',

@@ -236,6 +236,50 @@ describe('an app with names of its own', () => {
   })
 })
 
+describe('the clean-up of an app with names of its own', () => {
+  async function endedGathering(place: Awaited<ReturnType<typeof open>>) {
+    const { cleanup, owner, prepare, startRun } = place
+    await startRun(10_000, 0, 2)
+    const event = await one<string>(
+      owner,
+      `insert into club."Gatherings" ("startsAt", "end") values (now() - interval '3 h', now() + interval '1 h') returning id`,
+    )
+    await prepare()
+    await owner.query(`update club."Gatherings" set "end" = now() - interval '150 min'`)
+    await place.processChanges()
+    return { event, cleanup }
+  }
+
+  it('is noted in the column that is named for it', async () => {
+    const database = await createOtherApp()
+    const changed = `"changed"`
+    await applyMigrations(database.url, {
+      ...readAppTables(OTHER_APP_NAMES),
+      'events.cleanup': changed,
+      'events.closed': `(coalesce(${changed}, 'pending') <> 'pending')`,
+    })
+    const place = await open(database)
+    const { cleanup } = await endedGathering(place)
+    expect(await cleanup()).toMatchObject({ closing: 1 })
+    await place.processChanges()
+    expect(await one(place.owner, 'select collection from indexing.event_runs')).toBe('closing')
+    await place.owner.query("update indexing.event_runs set collection = 'deleted'")
+    expect(await cleanup()).toMatchObject({ completed: 1 })
+    expect(await one(place.owner, 'select changed from club."Gatherings"')).toBe('completed')
+  })
+
+  it('without such a column is refused, and says what to do', async () => {
+    const place = await open(await createMigratedOtherApp())
+    const { cleanup, event } = await endedGathering(place)
+    const refusal = { code: '0A000', message: expect.stringContaining('app-tables.yml as events.cleanup') }
+    await expect(cleanup()).rejects.toMatchObject(refusal)
+    await expect(place.eraseEvent(event)).rejects.toMatchObject(refusal)
+    expect(await one(place.owner, 'select collection from indexing.event_runs')).toBe('ready')
+    await place.startRun()
+    expect(await cleanup()).toMatchObject({ closing: 0 })
+  })
+})
+
 describe('an app that knows neither ends, nor inactive events, nor a clean-up', () => {
   it('is served all the same', async () => {
     const database = await postgres.createDatabase()
@@ -329,8 +373,8 @@ describe('app-tables.yml', () => {
     const [, listing = ''] = /```yaml\n(# The default.*?)```/s.exec(page) ?? []
     const listed = Object.entries(read(listing))
     const adapter = migrations().at(-1)?.sql ?? ''
-    const marked = [...adapter.matchAll(/\/\*=([a-z]+\.\w+)\*\/(.*?)\/\*=\*\//g)]
-    const plain = (text = '') => text.replaceAll(/["()]/g, '')
+    const marked = [...adapter.matchAll(/\/\*='?([a-z]+\.\w+)'?\*\/(.*?)\/\*=\*\//g)]
+    const plain = (text = '') => text.replaceAll(/["'()]/g, '')
     for (const [, name, text] of marked) {
       expect([name, plain(listed.find(([key]) => key === name)?.[1])]).toEqual([name, plain(text)])
     }

@@ -192,6 +192,7 @@ describe('a job whose batch is being sent', () => {
           reason: null,
           error: null,
           index_calls: 1,
+          faces_deleted: 0,
         },
       ])
     } else {

@@ -245,6 +245,7 @@ describe('an object that changes in the bucket', () => {
         reason: null,
         error: null,
         index_calls: 1,
+        faces_deleted: 0,
       },
     ])
     expect(nexts).toMatchObject([{ next: 'again', version: 2 }])

@@ -59,7 +59,17 @@ describe('a ledger of 200,000 settled jobs', () => {
     while ((await fanOut()).more) {}
 
     const { client, plans } = await explaining(database)
-    const { complete, failDeadLetters, lease, processSome, rescue, takeSendBatch } = functionsOn(client)
+    const {
+      cleanup,
+      complete,
+      failDeadLetters,
+      lease,
+      processSome,
+      prune,
+      rescue,
+      sealReceipts,
+      takeSendBatch,
+    } = functionsOn(client)
     const read: Record<string, ReturnType<typeof readRows>> = {}
     const measure = async <T>(what: string, act: () => Promise<T>): Promise<T> => {
       plans.length = 0
@@ -90,6 +100,9 @@ describe('a ledger of 200,000 settled jobs', () => {
       await measure('process erasures', () => processSome(true))
       await measure('process changes', () => processSome(false))
       await measure('rescue', () => rescue())
+      await measure('receipts', () => sealReceipts())
+      await measure('clean-up', () => cleanup())
+      await measure('pruning', () => prune())
     }
     for (const [what, { sequential, rows }] of Object.entries(read)) {
       expect([what, sequential]).toEqual([what, false])
@@ -104,7 +117,17 @@ describe('plans that a connection made while the ledger was empty', () => {
     const { app, claim, collectionsDone, database, fanOut, owner } = await openLedger({ ofItsOwn: true })
     await owner.query('analyze')
     const { client, plans } = await explaining(database)
-    const { complete, failDeadLetters, lease, processSome, rescue, takeSendBatch } = functionsOn(client)
+    const {
+      cleanup,
+      complete,
+      failDeadLetters,
+      lease,
+      processSome,
+      prune,
+      rescue,
+      sealReceipts,
+      takeSendBatch,
+    } = functionsOn(client)
     const everyCall = async () => {
       const batch = await takeSendBatch({ page: 100 })
       const { token, tasks } = await lease(batch.jobs.slice(0, 50))
@@ -117,6 +140,9 @@ describe('plans that a connection made while the ledger was empty', () => {
       await processSome(true)
       await processSome(false)
       await rescue()
+      await sealReceipts()
+      await cleanup()
+      await prune()
       return batch.jobs.length
     }
     const fill = async (attendees: number) => {

@@ -3,6 +3,8 @@ import pg from 'pg'
 import { afterAll, expect, onTestFinished, vi } from 'vitest'
 import type { Database } from '../../local/postgres.ts'
 import type {
+  Answer,
+  Arguments,
   CollectionResult,
   CollectionState,
   DeadLetter,
@@ -97,8 +99,24 @@ export function functionsOn(connection: Connection) {
     Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string')
 
   return {
-    startRun: (tps = 10_000, maxFailedShare = 0) =>
-      call<{ schema_version: number }>('start_run', { tps, max_failed_share: maxFailedShare }),
+    startRun: (tps = 10_000, maxFailedShare = 0, cleanupAfterHours: number | null = null) =>
+      call<{ schema_version: number }>('start_run', {
+        tps,
+        max_failed_share: maxFailedShare,
+        cleanup_after_hours: cleanupAfterHours,
+        collection_prefix: 'memento_event_',
+        photo_bucket: 'photos',
+      }),
+    cleanup: (page = 1000) => call<Answer<'cleanup'>>('cleanup', { page }),
+    prune: ({ keepDays = 30, receiptDays = 1095, page = 1000 } = {}) =>
+      call<Answer<'prune'>>('prune', { keep_days: keepDays, receipt_days: receiptDays, page }),
+    sealReceipts: (page = 1000) => call<Answer<'seal_receipts'>>('seal_receipts', { page }),
+    verifyReceipts: (page = 5000, after?: number, previous?: string) =>
+      call<Answer<'verify_receipts'>>('verify_receipts', { page, after, previous }),
+    receipts: (of: Arguments<'receipts'> = {}) => call<Answer<'receipts'>>('receipts', of),
+    eraseAttendee: (attendee: string, event?: string, act = true) =>
+      call<Answer<'erase_attendee'>>('erase_attendee', { attendee, event, act }),
+    eraseEvent: (event: string, act = true) => call<Answer<'erase_event'>>('erase_event', { event, act }),
     /** The events claimed. */
     claim: async (windowMinutes: number | null = 20) =>
       (await call<{ events: string[] }>('claim', { window_minutes: windowMinutes })).events,
@@ -215,6 +233,7 @@ export function resultOf(task: LeasedJob, said: Partial<Result> = {}): Result {
     reason: null,
     error: null,
     index_calls: photo_key === null || known ? 0 : 1,
+    faces_deleted: 0,
     ...said,
   }
 }
@@ -507,6 +526,7 @@ export async function openLedger({ ofItsOwn = false } = {}) {
   return {
     database,
     owner,
+    service,
     ...functions,
     ...stepsOn(functions),
     app: appOn(owner),

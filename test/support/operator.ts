@@ -140,28 +140,35 @@ export async function openOperated() {
     },
 
     /** Runs a command here, with this environment; what it throws is left as it is. */
-    async run<Options>(
+    run: <Options>(
       command: (session: Session, options: Options) => Promise<ExitCode>,
       options: Options,
-      { stage, ...added }: Environment = {},
-    ): Promise<Pick<Ended, 'code' | 'out'>> {
-      const system = await findSystem(stage, { ...environment, ...added })
-      for (const [name, value] of Object.entries(system.environment)) vi.stubEnv(name, value)
-      onTestFinished(() => void vi.unstubAllEnvs())
-      let out = ''
-      const code = await command(
-        sessionOf(
-          system,
-          paper((text) => (out += text)),
-        ),
-        options,
-      )
-      return { code, out }
-    },
+      added: Environment = {},
+    ) => runCommand(command, options, { ...environment, ...added }),
 
     /** Starts the command line as an operator does, in this environment. */
     start: (args: string[], added: Environment = {}) => startCli(args, { ...environment, ...added }),
   }
+}
+
+/** Runs a command here, for the named stage or with what the environment names; what it throws is left as it is. */
+export async function runCommand<Options>(
+  command: (session: Session, options: Options) => Promise<ExitCode>,
+  options: Options,
+  { stage, ...environment }: Environment,
+): Promise<Pick<Ended, 'code' | 'out'>> {
+  const system = await findSystem(stage, environment)
+  for (const [name, value] of Object.entries(system.environment)) vi.stubEnv(name, value)
+  onTestFinished(() => void vi.unstubAllEnvs())
+  let out = ''
+  const code = await command(
+    sessionOf(
+      system,
+      paper((text) => (out += text)),
+    ),
+    options,
+  )
+  return { code, out }
 }
 
 /** A terminal that is none: a file or a pipe. */

@@ -57,6 +57,7 @@ export async function openStage() {
   })
 
   const app = new pg.Pool({ connectionString: database.url, max: 10 })
+  app.on('error', () => {}) // the database was dropped
   const client = new RekognitionClient({
     region: REGION,
     credentials: aws.credentials,
@@ -70,6 +71,7 @@ export async function openStage() {
       urgentQueueUrl,
       indexFacesTps: 10_000,
       maxFailedShare: 0,
+      cleanupAfterHours: undefined,
       maxReceives: 1000,
       severalFaces: 'skip',
     },
@@ -136,6 +138,19 @@ export async function openStage() {
     parts,
     rekognition,
     gateway,
+
+    /** What an operator has in the shell, for the commands. */
+    environment: {
+      SUPABASE_URL: gateway.url,
+      SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
+      WORK_QUEUE_URL: workQueueUrl,
+      URGENT_QUEUE_URL: urgentQueueUrl,
+      AWS_REGION: REGION,
+      AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
+      AWS_ENDPOINT_URL: aws.endpoint,
+      AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
+    },
     sql,
     upload,
     receive,
@@ -222,8 +237,24 @@ export async function openStage() {
         `update indexing.face_jobs set missing_since = missing_since - interval '1 minute'
          where missing_since is not null and ${ofEvent}`,
         `update indexing.face_jobs set ended_at = ended_at - interval '1 minute' where ${ofEvent}`,
+        `update indexing.erasures set noted_at = noted_at - interval '1 minute', deleted_at = deleted_at - interval '1 minute'
+         where ${ofEvent}`,
       ])
         await sql(statement, of)
+    },
+
+    /** Schedulers and workers live while this is done; for them it takes minutes. */
+    async whileLiving<T>(act: () => Promise<T>): Promise<T> {
+      let over = false
+      const live = async () => {
+        while (!over) {
+          await stage.timePasses()
+          await stage.runScheduler()
+          await stage.runWorker(await receive())
+        }
+      }
+      const [done] = await Promise.all([act().finally(() => (over = true)), live()])
+      return done
     },
 
     /** Minutes go by, with schedulers and workers that live, until nothing is left to do. */
