@@ -66,7 +66,8 @@ export const changedSources = (files: string[]): string[] => {
 
 const isOfFunctions = (file: string): boolean => writtenSources([file]).size > 0
 
-function migrationOf(sources: string[], heading: string): string {
+/** The text of a migration: steps by hand, then the given sources, whole. */
+export function migrationOf(sources: string[], heading: string): string {
   // Supabase grants new functions of schema public to everybody, so the rights are given anew each time.
   const names = SOURCES.filter((name) => sources.includes(name) || name === 'rights')
   const parts = names.map((name) => {

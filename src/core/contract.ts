@@ -1,5 +1,5 @@
-import * as z from 'zod'
 import type { Attendee, JobRef } from './message.ts'
+import * as z from './zod.ts'
 
 /**
  * The contract with the database: each function that the API serves, with its arguments and its answer. It is written once,
@@ -41,25 +41,25 @@ const timestamp = of<string>('timestamp with time zone')
 const id = z.string()
 const counts = z.record(z.string(), z.number())
 const attendee = z.object({ event_id: id, user_id: id })
-const jobRef = attendee.extend({ version: z.number() })
+const jobRef = z.extend(attendee, { version: z.number() })
 const pace = z.object({ first_ms: z.number(), every_ms: z.number() })
 
 /** Slots for IndexFaces calls: the first begins in `first_ms`, the others follow every `every_ms`. */
 export type Slots = z.output<typeof pace>
 
-const leasedJob = jobRef.extend({
+const leasedJob = z.extend(jobRef, {
   action: z.enum(['act', 'none', 'wait']),
-  wait_seconds: z.number().nullable(),
-  photo_key: z.string().nullable(),
-  reason: z.string().nullable(),
-  face_id: z.string().nullable(),
-  face_key: z.string().nullable(),
-  face_etag: z.string().nullable(),
+  wait_seconds: z.nullable(z.number()),
+  photo_key: z.nullable(z.string()),
+  reason: z.nullable(z.string()),
+  face_id: z.nullable(z.string()),
+  face_key: z.nullable(z.string()),
+  face_etag: z.nullable(z.string()),
   may_stay: z.boolean(),
-  refused: z.string().nullable(),
+  refused: z.nullable(z.string()),
   obsolete_face_ids: z.array(z.string()),
   needs_listing: z.boolean(),
-  missing_seconds: z.number().nullable(),
+  missing_seconds: z.nullable(z.number()),
   unanswered: z.number(),
 })
 
@@ -82,7 +82,7 @@ export interface Result extends Attendee {
   faces_deleted: number
 }
 
-const next = jobRef.extend({ next: z.enum(['done', 'retry', 'again']) })
+const next = z.extend(jobRef, { next: z.enum(['done', 'retry', 'again']) })
 export type Next = z.output<typeof next>
 
 export interface CollectionResult {
@@ -106,8 +106,8 @@ export interface ListedFaces {
 }
 
 const sendBatch = z.object({
-  send_batch: z.number().nullable(),
-  jobs: z.array(jobRef.extend({ urgent: z.boolean() })),
+  send_batch: z.nullable(z.number()),
+  jobs: z.array(z.extend(jobRef, { urgent: z.boolean() })),
   left: z.number(),
 })
 export type SendBatch = z.output<typeof sendBatch>
@@ -117,7 +117,7 @@ const reconciled = z.object({
   missing: z.number(),
   doubled: z.number(),
   unnoticed: z.number(),
-  photos: z.array(z.object({ user_id: id, photo_key: z.string(), photo_etag: z.string().nullable() })),
+  photos: z.array(z.object({ user_id: id, photo_key: z.string(), photo_etag: z.nullable(z.string()) })),
   who: z.array(z.object({ user_id: id, difference: z.string() })),
 })
 export type Reconciled = z.output<typeof reconciled>
@@ -140,24 +140,24 @@ export type Forecast = z.output<typeof forecast>
 const progress = z.array(
   z.object({
     event_id: id,
-    name: z.string().nullable(),
-    status: z.string().nullable(),
+    name: z.nullable(z.string()),
+    status: z.nullable(z.string()),
     starts_at: z.string(),
     ends_at: z.string(),
     state: z.enum(RUN_STATES),
-    reason: z.string().nullable(),
+    reason: z.nullable(z.string()),
     collection: z.enum(COLLECTION_STATES),
-    collection_error: z.string().nullable(),
+    collection_error: z.nullable(z.string()),
     claimed_at: z.string(),
-    settled_at: z.string().nullable(),
-    reconciled_at: z.string().nullable(),
+    settled_at: z.nullable(z.string()),
+    reconciled_at: z.nullable(z.string()),
     jobs: z.partialRecord(z.enum(JOB_STATES), z.number()),
     skipped: counts,
     failed: counts,
     open: counts,
     index_calls: z.number(),
-    oldest_open: z.string().nullable(),
-    last_ended: z.string().nullable(),
+    oldest_open: z.nullable(z.string()),
+    last_ended: z.nullable(z.string()),
     ended_lately: z.number(),
   }),
 )
@@ -166,9 +166,9 @@ export type Progress = z.output<typeof progress>[number]
 const unclaimed = z.array(
   z.object({
     event_id: id,
-    name: z.string().nullable(),
-    status: z.string().nullable(),
-    starts_at: z.string().nullable(),
+    name: z.nullable(z.string()),
+    status: z.nullable(z.string()),
+    starts_at: z.nullable(z.string()),
     active: z.boolean(),
     attendees: z.number(),
   }),
@@ -178,33 +178,31 @@ export type Unclaimed = z.output<typeof unclaimed>[number]
 const job = z.object({
   user_id: id,
   state: z.enum(JOB_STATES),
-  reason: z.string().nullable(),
-  error: z.string().nullable(),
+  reason: z.nullable(z.string()),
+  error: z.nullable(z.string()),
   attempts: z.number(),
   index_calls: z.number(),
-  face_id: z.string().nullable(),
-  photo_key: z.string().nullable(),
+  face_id: z.nullable(z.string()),
+  photo_key: z.nullable(z.string()),
 })
 export type Job = z.output<typeof job>
 
 const attempt = z.object({
   at: z.string(),
   outcome: z.string(),
-  reason: z.string().optional(),
-  error: z.string().optional(),
+  reason: z.optional(z.string()),
+  error: z.optional(z.string()),
 })
-const attendeeJob = job
-  .extend({
-    event_id: id,
-    starts_at: z.string(),
-    version: z.number(),
-    queued_at: z.string(),
-    ended_at: z.string().nullable(),
-    look_again_at: z.string().nullable(),
-    desired_reason: z.string().nullable(),
-    history: z.array(attempt),
-  })
-  .omit({ user_id: true })
+const attendeeJob = z.extend(z.omit(job, { user_id: true }), {
+  event_id: id,
+  starts_at: z.string(),
+  version: z.number(),
+  queued_at: z.string(),
+  ended_at: z.nullable(z.string()),
+  look_again_at: z.nullable(z.string()),
+  desired_reason: z.nullable(z.string()),
+  history: z.array(attempt),
+})
 export type AttendeeJob = z.output<typeof attendeeJob>
 
 const keptLetter = z.object({
@@ -219,19 +217,19 @@ export type KeptLetter = z.output<typeof keptLetter>
 const erasure = z.object({
   event_id: id,
   /** Null: all attendees of the event, with its collection. */
-  user_id: id.nullable(),
+  user_id: z.nullable(id),
   reason: z.enum(['consent', 'profile', 'event', 'found', 'request']),
   noted_at: z.string(),
   faces: z.number(),
-  deleted_at: z.string().nullable(),
-  verified_at: z.string().nullable(),
-  wanted_again_at: z.string().nullable(),
+  deleted_at: z.nullable(z.string()),
+  verified_at: z.nullable(z.string()),
+  wanted_again_at: z.nullable(z.string()),
 })
-const openErasure = erasure.extend({
-  state: z.enum(JOB_STATES).nullable(),
-  error: z.string().nullable(),
+const openErasure = z.extend(erasure, {
+  state: z.nullable(z.enum(JOB_STATES)),
+  error: z.nullable(z.string()),
 })
-const receipt = erasure.extend({
+const receipt = z.extend(erasure, {
   position: z.number(),
   sealed_at: z.string(),
   /** What `hash` is made of, after the bytes of `previous`. */
@@ -304,7 +302,7 @@ export const CONTRACT = {
   },
   refresh: {
     args: { jobs: json<Attendee[]>(), slots: integer, throttled: boolean },
-    answer: z.object({ jobs: z.array(attendee.extend({ photo_key: z.string().nullable() })), pace }),
+    answer: z.object({ jobs: z.array(z.extend(attendee, { photo_key: z.nullable(z.string()) })), pace }),
   },
   complete: {
     args: {
@@ -345,7 +343,7 @@ export const CONTRACT = {
   open_collections: { args: { after: optional(uuid), page: optional(integer) }, answer: z.array(id) },
   deployment: {
     args: {},
-    answer: z.object({ collection_prefix: z.string().nullable(), photo_bucket: z.string().nullable() }),
+    answer: z.object({ collection_prefix: z.nullable(z.string()), photo_bucket: z.nullable(z.string()) }),
   },
   cleanup: {
     args: { page: integer },
@@ -381,7 +379,7 @@ export const CONTRACT = {
     answer: z.object({
       through: z.number(),
       hash: z.string(),
-      broken_at: z.number().nullable(),
+      broken_at: z.nullable(z.number()),
       more: z.boolean(),
     }),
   },
@@ -405,15 +403,15 @@ export const CONTRACT = {
   },
   erase_event: {
     args: { event: uuid, act: optional(boolean) },
-    answer: z
-      .object({
+    answer: z.nullable(
+      z.object({
         collection: z.enum(COLLECTION_STATES),
         attendees: z.number(),
         faces: z.number(),
         held: z.boolean(),
         more: z.boolean(),
-      })
-      .nullable(),
+      }),
+    ),
   },
   orphans_due: { args: {}, answer: z.boolean() },
   orphans: { args: { events: uuids }, answer: z.array(id) },
@@ -436,7 +434,7 @@ export const CONTRACT = {
   health: { args: { window_minutes: number }, answer: health },
   begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },
   end_nudged_run: { args: {}, answer: z.boolean() },
-} as const satisfies Record<string, { args: Record<string, Argument<unknown>>; answer: z.ZodType }>
+} as const satisfies Record<string, { args: Record<string, Argument<unknown>>; answer: z.ZodMiniType }>
 
 export type FunctionName = keyof typeof CONTRACT
 

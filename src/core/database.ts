@@ -1,9 +1,9 @@
 import type { WebSocketLikeConstructor } from '@supabase/supabase-js'
 import { createClient, type SupabaseClient } from '@supabase/supabase-js'
-import * as z from 'zod'
 import { type Answer, type Arguments, CONTRACT, type FunctionName, SCHEMA_VERSION } from './contract.ts'
 import { DATABASE_TIMEOUT_MS } from './policy.ts'
 import { pause } from './time.ts'
+import * as z from './zod.ts'
 
 /** A call of a database function failed. `code` is Postgres's or PostgREST's or an HTTP status, '' when no answer came. */
 export class DatabaseError extends Error {
@@ -109,7 +109,8 @@ function connectApi(url: string, apiKey: ApiKey): Call {
 
 function makeClient(url: string, key: string): SupabaseClient {
   return createClient(url, key, {
-    auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    // Without it supabase-js makes a client for auth, which the bundles have not: see unused-supabase.ts.
+    accessToken: async () => key,
     // Node 20 has no WebSocket, without which the client cannot be made. Realtime is not used here.
     realtime: { transport: class {} as unknown as WebSocketLikeConstructor },
     global: {

@@ -1,4 +1,4 @@
-import * as z from 'zod'
+import * as z from './zod.ts'
 
 /** One attendee of one event. */
 export interface Attendee {
@@ -26,9 +26,9 @@ const MAX_INTEGER = 2_147_483_647 // of Postgres
 
 const schema = z.object({
   format: z.literal(FORMAT),
-  event_id: z.guid().toLowerCase(),
-  user_id: z.guid().toLowerCase(),
-  version: z.int().positive().max(MAX_INTEGER),
+  event_id: z.guid().check(z.toLowerCase()),
+  user_id: z.guid().check(z.toLowerCase()),
+  version: z.int().check(z.positive(), z.maximum(MAX_INTEGER)),
 })
 
 /** The body of the message for a job. */

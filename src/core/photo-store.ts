@@ -1,8 +1,6 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { HttpRequest } from '@smithy/core/protocols'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { SignatureV4 } from '@smithy/signature-v4'
 import { CALL_TIMEOUT_MS } from './policy.ts'
+import { domainOf, signedRequests } from './signed-requests.ts'
 
 /** An object of the photo bucket as it is now. */
 export interface PhotoObject {
@@ -39,7 +37,7 @@ export interface PhotoStore {
 
 /**
  * Connects to S3 with the credentials of the Rekognition client. Two requests do not need the S3 client, which would add a
- * third to each bundle; they are signed and sent by the parts that all AWS clients share.
+ * third to each bundle.
  * @param endpoint of another server than S3, as AWS_ENDPOINT_URL has it
  */
 export function connectPhotoStore(
@@ -48,31 +46,19 @@ export function connectPhotoStore(
   { config }: RekognitionClient,
   endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL,
 ): PhotoStore {
-  const signer = new SignatureV4({
+  const sendSigned = signedRequests({
     service: 's3',
     region,
     credentials: config.credentials,
-    sha256: config.sha256,
     uriEscapePath: false,
-  })
-  const http = new NodeHttpHandler({
-    connectionTimeout: 2_000,
-    requestTimeout: CALL_TIMEOUT_MS,
-    throwOnRequestTimeout: true,
+    timeoutMs: CALL_TIMEOUT_MS,
   })
   const base = baseOf(bucket, region, endpoint)
 
   async function send(method: 'GET' | 'HEAD', key: string, headers: Record<string, string> = {}) {
     const path = `${base.path}/${key.split('/').map(encodeSegment).join('/')}`
-    const request = new HttpRequest({
-      ...base,
-      method,
-      path,
-      headers: { ...headers, host: base.port ? `${base.hostname}:${base.port}` : base.hostname },
-    })
     try {
-      const signed = await signer.sign(request)
-      return (await http.handle(signed as HttpRequest)).response
+      return await sendSigned({ ...base, method, path, headers })
     } catch (cause) {
       throw new PhotoStoreError(0, `S3 did not answer: ${String(cause)}`, { cause })
     }
@@ -109,7 +95,7 @@ function baseOf(bucket: string, region: string, endpoint: string | undefined) {
     const { protocol, hostname, port } = new URL(endpoint)
     return { protocol, hostname, ...(port && { port: Number(port) }), path: `/${bucket}` }
   }
-  const host = `s3.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`
+  const host = `s3.${region}.${domainOf(region)}`
   // The certificate of S3 does not fit a bucket's name with dots.
   return bucket.includes('.')
     ? { protocol: 'https:', hostname: host, path: `/${bucket}` }

@@ -1,7 +1,6 @@
-import { SSMProvider } from '@aws-lambda-powertools/parameters/ssm'
-import { SSMClient } from '@aws-sdk/client-ssm'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { BaseProvider } from '@aws-lambda-powertools/parameters/base'
 import { logger } from './log.ts'
+import { connectParameterStore } from './parameter-store.ts'
 
 /** Thrown when a secret cannot be read; the message names its parameter and the cause, never a value. */
 export class SecretError extends Error {
@@ -11,20 +10,24 @@ export class SecretError extends Error {
 /** A secret is read again after this, so that a new one is used without a deployment. */
 const MAX_AGE_SECONDS = 300
 
-let provider: SSMProvider | undefined
-const ssm = (): SSMProvider => {
-  provider ??= new SSMProvider({
-    awsSdkV3Client: new SSMClient({
-      maxAttempts: 2,
-      requestHandler: new NodeHttpHandler({
-        connectionTimeout: 2_000,
-        requestTimeout: 4_000,
-        throwOnRequestTimeout: true,
-      }),
-    }),
-  })
-  return provider
+/** Powertools' cache of parameters over our own reader. */
+class Parameters extends BaseProvider {
+  readonly #read = connectParameterStore(process.env.AWS_REGION ?? '')
+
+  constructor() {
+    super({})
+  }
+
+  protected override _get(name: string): Promise<string> {
+    return this.#read(name)
+  }
+
+  protected override _getMultiple(): Promise<never> {
+    throw new Error('a secret is one parameter')
+  }
 }
+
+let parameters: Parameters | undefined
 
 /** Where a secret is: itself, or the SSM parameter that holds it. */
 export interface SecretSource {
@@ -45,9 +48,10 @@ export async function readSecret(
 ): Promise<string> {
   if (value !== undefined) return value
   if (parameter === undefined) throw new SecretError(`${what} is not configured`)
-  let found: string | undefined
+  let found: unknown
   try {
-    found = await ssm().get(parameter, { decrypt: true, maxAge: MAX_AGE_SECONDS, forceFetch: renew })
+    parameters ??= new Parameters()
+    found = await parameters.get(parameter, { maxAge: MAX_AGE_SECONDS, forceFetch: renew })
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : (error as Error)
     logger.error('could not read a secret', { parameter, error: cause })
@@ -58,7 +62,7 @@ export async function readSecret(
       },
     )
   }
-  const secret = found?.trim() ?? ''
+  const secret = String(found ?? '').trim()
   if (secret === '') throw new SecretError(`SSM parameter ${parameter}, for ${what}, is empty`)
   if (!/^[\x21-\x7e]+$/.test(secret))
     throw new SecretError(

@@ -1,4 +1,4 @@
-import * as z from 'zod'
+import * as z from './zod.ts'
 
 /** Thrown when a function cannot start: its message names every setting that is missing or malformed. */
 export class SettingsError extends Error {
@@ -10,52 +10,69 @@ const missing = (what: string) => ({
     issue.input === undefined ? `is missing: ${what}` : `is not ${what}`,
 })
 
-const number = (what: string, min: number, max: number) =>
-  z
-    .string()
-    .refine((text) => text.trim() !== '' && Number(text) >= min && Number(text) <= max, {
-      error: `is not ${what}`,
-    })
-    .transform(Number)
+const number = (what: string, min: number, max: number, otherwise: number) =>
+  z._default(
+    z.pipe(
+      z.string().check(z.refine((text) => isBetween(text, min, max), `is not ${what}`)),
+      z.transform(Number),
+    ),
+    otherwise,
+  )
 
-const schema = z
+const isBetween = (text: string, min: number, max: number): boolean =>
+  text.trim() !== '' && Number(text) >= min && Number(text) <= max
+
+const parameterPath = z.optional(z.string().check(z.startsWith('/', "is not an SSM parameter's path")))
+
+const variables = z
   .object({
     SUPABASE_URL: z.url({ protocol: /^https?$/, ...missing('the URL of the Supabase project') }),
-    SUPABASE_SERVICE_ROLE_KEY: z.string().min(1, 'is empty').optional(),
-    SUPABASE_SERVICE_ROLE_KEY_PARAMETER: z
-      .string()
-      .startsWith('/', "is not an SSM parameter's path")
-      .optional(),
-    NUDGE_SECRET: z.string().min(16, 'has fewer than 16 characters').optional(),
-    NUDGE_SECRET_PARAMETER: z.string().startsWith('/', "is not an SSM parameter's path").optional(),
+    SUPABASE_SERVICE_ROLE_KEY: z.optional(z.string().check(z.minLength(1, 'is empty'))),
+    SUPABASE_SERVICE_ROLE_KEY_PARAMETER: parameterPath,
+    NUDGE_SECRET: z.optional(z.string().check(z.minLength(16, 'has fewer than 16 characters'))),
+    NUDGE_SECRET_PARAMETER: parameterPath,
     S3_BUCKET_NAME: z
       .string(missing('the bucket of the profile photos'))
-      .min(3, 'is not the name of a bucket'),
-    AWS_REGION: z.string(missing('the AWS region')).min(1, 'is empty'),
+      .check(z.minLength(3, 'is not the name of a bucket')),
+    AWS_REGION: z.string(missing('the AWS region')).check(z.minLength(1, 'is empty')),
     WORK_QUEUE_URL: z.url(missing('the URL of the work queue')),
     URGENT_QUEUE_URL: z.url(missing('the URL of the urgent queue')),
     // Rekognition's rule for a CollectionId, less the 36 characters of the event's id.
-    COLLECTION_PREFIX: z
-      .string()
-      .regex(/^[a-zA-Z0-9_.-]{0,219}$/, 'is not up to 219 letters, digits, and _ . -')
-      .default('memento_event_'),
-    INDEX_FACES_TPS: number('a number of calls a second from 0.1 to 10000', 0.1, 10_000).default(5),
-    MAX_RECEIVE_COUNT: number('a number of receives from 1 to 1000', 1, 1000).default(5),
-    MAX_FAILED_SHARE: number('a share from 0 to 1', 0, 1).default(0),
-    // Empty, as an environment variable has it, is off.
-    CLEANUP_AFTER_HOURS: z.preprocess(
-      (text) => text || undefined,
-      number('a number of hours from 1 to 9999', 1, 9999).optional(),
+    COLLECTION_PREFIX: z._default(
+      z.string().check(z.regex(/^[a-zA-Z0-9_.-]{0,219}$/, 'is not up to 219 letters, digits, and _ . -')),
+      'memento_event_',
     ),
-    SEVERAL_FACES: z.enum(['skip', 'largest'], { error: 'is neither skip nor largest' }).default('skip'),
+    INDEX_FACES_TPS: number('a number of calls a second from 0.1 to 10000', 0.1, 10_000, 5),
+    MAX_RECEIVE_COUNT: number('a number of receives from 1 to 1000', 1, 1000, 5),
+    MAX_FAILED_SHARE: number('a share from 0 to 1', 0, 1, 0),
+    // Empty, as a deployment without it has it, is off.
+    CLEANUP_AFTER_HOURS: z.optional(
+      z.pipe(
+        z
+          .string()
+          .check(
+            z.refine(
+              (text) => text === '' || isBetween(text, 1, 9999),
+              'is not a number of hours from 1 to 9999',
+            ),
+          ),
+        z.transform((text) => (text === '' ? undefined : Number(text))),
+      ),
+    ),
+    SEVERAL_FACES: z._default(z.enum(['skip', 'largest'], 'is neither skip nor largest'), 'skip'),
   })
-  .refine((all) => all.SUPABASE_SERVICE_ROLE_KEY ?? all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER, {
-    path: ['SUPABASE_SERVICE_ROLE_KEY_PARAMETER'],
-    when: () => true, // also beside other problems
-    error:
-      "is missing: the SSM parameter that holds the project's secret key (sb_secret_…, or the legacy service_role key), or SUPABASE_SERVICE_ROLE_KEY itself",
-  })
-  .transform((all) => ({
+  .check(
+    z.refine((all) => all.SUPABASE_SERVICE_ROLE_KEY ?? all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER, {
+      path: ['SUPABASE_SERVICE_ROLE_KEY_PARAMETER'],
+      when: () => true, // also beside other problems
+      error:
+        "is missing: the SSM parameter that holds the project's secret key (sb_secret_…, or the legacy service_role key), or SUPABASE_SERVICE_ROLE_KEY itself",
+    }),
+  )
+
+const schema = z.pipe(
+  variables,
+  z.transform((all) => ({
     supabaseUrl: all.SUPABASE_URL,
     /** A secret key (sb_secret_…) or the legacy service_role key; or else the SSM parameter that holds it. */
     supabaseKey: all.SUPABASE_SERVICE_ROLE_KEY,
@@ -78,7 +95,8 @@ const schema = z
     severalFaces: all.SEVERAL_FACES,
     /** Receives after which a queue moves a message to the dead-letter queue. */
     maxReceives: all.MAX_RECEIVE_COUNT,
-  }))
+  })),
+)
 
 export type Settings = z.output<typeof schema>
 

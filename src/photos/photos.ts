@@ -1,7 +1,7 @@
 import type { SQSRecord } from 'aws-lambda'
-import * as z from 'zod'
 import type { Database } from '../core/database.ts'
 import { count, logger } from '../core/log.ts'
+import * as z from '../core/zod.ts'
 
 /**
  * An event of S3 as EventBridge sends it.
@@ -9,7 +9,10 @@ import { count, logger } from '../core/log.ts'
  */
 const photoEvent = z.object({
   source: z.literal('aws.s3'),
-  detail: z.object({ bucket: z.object({ name: z.string() }), object: z.object({ key: z.string().min(1) }) }),
+  detail: z.object({
+    bucket: z.object({ name: z.string() }),
+    object: z.object({ key: z.string().check(z.minLength(1)) }),
+  }),
 })
 
 /**

@@ -1,12 +1,12 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import type { SQSClient } from '@aws-sdk/client-sqs'
-import * as z from 'zod'
 import { type Database, DatabaseError, requireSchemaVersion } from '../core/database.ts'
 import { count, gauge, logger } from '../core/log.ts'
 import type { PhotoStore } from '../core/photo-store.ts'
 import { LOST_AFTER_SECONDS, SCHEDULER_RESERVE_MS, SEND_BATCH_SECONDS } from '../core/policy.ts'
 import type { Settings } from '../core/settings.ts'
 import type { Remaining } from '../core/time.ts'
+import * as z from '../core/zod.ts'
 import { COLLECTIONS_PAGE, tendCollections } from './collections.ts'
 import { emptyOutbox, type OutboxReport } from './outbox.ts'
 import { reconcileDue, reportOrphans } from './reconcile.ts'
@@ -51,12 +51,13 @@ export class RequestError extends Error {
 
 export const DEFAULT_WINDOW_MINUTES = 20
 
+const WINDOW = 'window_minutes must be a number from 0 to 10080'
+
 const request = z.object({
-  window_minutes: z
-    .number({ error: 'window_minutes must be a number from 0 to 10080' })
-    .min(0, 'window_minutes must be a number from 0 to 10080')
-    .max(10_080, 'window_minutes must be a number from 0 to 10080')
-    .default(DEFAULT_WINDOW_MINUTES),
+  window_minutes: z._default(
+    z.number(WINDOW).check(z.minimum(0, WINDOW), z.maximum(10_080, WINDOW)),
+    DEFAULT_WINDOW_MINUTES,
+  ),
 })
 
 /**

@@ -8,11 +8,9 @@ import { postgres } from './database.ts'
 const FIXTURE = new URL('../fixtures/other-app/', import.meta.url)
 export const OTHER_APP_NAMES = new URL('app-tables.yml', FIXTURE)
 
-/** Removes this system and the app of the default from a database: what is left is a project without tables. */
-export const WITHOUT_DEFAULT_APP = `
+/** Removes this system from a database: what is left is the app. */
+export const WITHOUT_US = `
   drop schema indexing cascade;
-  drop table public.events, public.event_consents, public.profiles;
-  drop type public.event_processing_status;
   do $$
   declare
     ours record;
@@ -23,7 +21,13 @@ export const WITHOUT_DEFAULT_APP = `
       execute format('drop function %s', ours.name);
     end loop;
   end
-  $$`
+  $$;`
+
+/** Removes the app of the default too: what is left is a project without tables. */
+export const WITHOUT_DEFAULT_APP = `
+  ${WITHOUT_US}
+  drop table public.events, public.event_consents, public.profiles;
+  drop type public.event_processing_status`
 
 /** Makes a database with the other app's schema, not yet our migrations. */
 export async function createOtherApp(): Promise<Database> {
