@@ -61,6 +61,8 @@ export class World {
   readonly offers = new Map<string, number>()
   /** Attendees, as `event/user`, with whom a worker is busy: a change of theirs meets it in the middle. */
   readonly busy = new Set<string>()
+  /** Events that a restored backup knows as not claimed: a collection of theirs is an orphan until they are. */
+  readonly unclaimedAgain = new Set<string>()
   /** When something last happened that no trigger and no bucket told of: reconcile has to find it. */
   unnoticedAt: number | undefined
   #changes = 0
@@ -482,6 +484,10 @@ export class World {
       this.#history.note({}, `the backup could not be restored: ${String(error)}`)
       return false
     }
+    const { rows } = await this.#stage.sql.query<{ event: string }>(
+      'select event_id as event from public.events e where not exists (select from indexing.event_runs r where r.event_id = e.event_id)',
+    )
+    for (const { event } of rows) this.unclaimedAgain.add(event)
     this.#note({})
     this.unnoticedAt = this.#clock.now()
     this.#history.note({}, 'the backup is restored')
