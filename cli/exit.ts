@@ -13,7 +13,8 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 export const EXIT_CODES: Record<keyof typeof EXIT, string> = {
   done: 'done',
   notDone: 'nothing was done: wrong usage, no such event, nothing to replay',
-  failed: 'jobs have failed again, messages could not be moved, or the event is not ready',
+  failed:
+    'jobs have failed again, messages could not be moved, the event is not ready, a migration failed, or doctor found a problem',
   unreachable: 'no connection, or no permission',
   held: 'the app holds an event at this moment: try again',
   interrupted: 'interrupted while it followed a replay, which goes on',

@@ -2,7 +2,7 @@
  * The app's table and column names, where they are not the default's. The adapter (`source/app.sql`) has the default names, each
  * between a mark with its name and an end mark; the migrations keep the marks, so the names of any of them can be replaced.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
 
@@ -108,6 +108,11 @@ export function readAppTables(path: string | URL): AppTables {
   throw new Error(`${path} cannot be used:\n${problems.join('\n')}`)
 }
 
+const OWN = new URL('../app-tables.yml', import.meta.url)
+
+/** The names of app-tables.yml in the root of this repository; the default's, where there is none. */
+export const ownAppTables = (): AppTables => (existsSync(OWN) ? readAppTables(OWN) : {})
+
 const flat = (tables: Record<string, Record<string, string | undefined> | undefined>): AppTables =>
   Object.fromEntries(
     Object.entries(tables)
@@ -135,3 +140,6 @@ export function withAppTables(sql: string, tables: AppTables): string {
     return text === undefined ? whole : `${mark}${quote ? literal(text) : text}${end}`
   })
 }
+
+/** The text of a migration without any names of the app, to compare one that was written for other names. */
+export const withoutAppTables = (sql: string): string => sql.replaceAll(MARKED, '$1$5')

@@ -1,29 +1,19 @@
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
-import { applyMigrations } from '../../local/migrations.ts'
 import type { Database } from '../../local/postgres.ts'
 import { readAppTables } from '../../supabase/app-tables.ts'
+import { migrate } from '../../supabase/migrate.ts'
 import { postgres } from './database.ts'
 
 const FIXTURE = new URL('../fixtures/other-app/', import.meta.url)
 export const OTHER_APP_NAMES = new URL('app-tables.yml', FIXTURE)
 
+const UNINSTALL = readFileSync(new URL('../../supabase/uninstall.sql', import.meta.url), 'utf8')
+
 /** Removes this system and the app of the default from a database: what is left is a project without tables. */
-export const WITHOUT_DEFAULT_APP = `
-  drop schema indexing cascade;
+export const WITHOUT_DEFAULT_APP = `${UNINSTALL};
   drop table public.events, public.event_consents, public.profiles;
-  drop type public.event_processing_status;
-  do $$
-  declare
-    ours record;
-  begin
-    for ours in select oid::regprocedure as name from pg_proc
-      where pronamespace = 'public'::regnamespace and proname like 'indexing\\_%'
-    loop
-      execute format('drop function %s', ours.name);
-    end loop;
-  end
-  $$`
+  drop type public.event_processing_status`
 
 /** Makes a database with the other app's schema, not yet our migrations. */
 export async function createOtherApp(): Promise<Database> {
@@ -39,6 +29,6 @@ export async function createOtherApp(): Promise<Database> {
 /** The same with our migrations, for its names. */
 export async function createMigratedOtherApp(): Promise<Database> {
   const database = await createOtherApp()
-  await applyMigrations(database.url, readAppTables(OTHER_APP_NAMES))
+  await migrate(database.url, { tables: readAppTables(OTHER_APP_NAMES) })
   return database
 }
