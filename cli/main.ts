@@ -1,20 +1,11 @@
+import { readFileSync } from 'node:fs'
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
-import * as z from 'zod'
 import type { LocalCommands } from '../local/commands.ts'
-import { type AttendeeOptions, attendee } from './commands/attendee.ts'
-import { audit } from './commands/audit.ts'
-import { check } from './commands/check.ts'
-import { deadLetters } from './commands/dead-letters.ts'
-import { erase } from './commands/erase.ts'
-import { prove } from './commands/prove.ts'
-import { redrive } from './commands/redrive.ts'
-import { replay } from './commands/replay.ts'
-import { status } from './commands/status.ts'
+import type { AttendeeOptions } from './commands/attendee.ts'
 import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
-import { explain } from './explain.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
-import { openSession, type Session } from './session.ts'
-import { plainLines } from './terminal.ts'
+import type { Session } from './session.ts'
+import { plainLines, type Terminal, terminalOf } from './terminal.ts'
 
 const DESCRIPTION =
   'How the indexing of events stands, why attendees are not indexed, another try for those who failed; audits, erasures and their proof.'
@@ -188,6 +179,21 @@ const DEAD_LETTERS_JSON = `
             being SQS's own, the latest message first
 `
 
+const MIGRATE_HELP = `
+Each migration is applied once, in one transaction together with its entry in
+supabase_migrations.schema_migrations, as the Supabase CLI records it. The first
+one that fails ends it, exit code 2; those before it stay. Before anything is
+changed it looks whether the app's tables have the columns and types that are
+read. Two at once do no harm. The database first, then the functions.
+`
+
+const UNINSTALL_HELP = `
+Removes triggers, functions, the schema indexing with its tables, and their
+entries in the history of migrations. The app's tables stay, with the status of
+their events. Without --yes it only tells what it would remove, exit code 1.
+Before it: npx serverless remove. Afterwards migrate installs anew.
+`
+
 function exitCodes(): string {
   return Object.entries(EXIT)
     .map(([name, code]) => `  ${String(code).padEnd(5)}${EXIT_CODES[name as keyof typeof EXIT]}`)
@@ -205,12 +211,21 @@ export async function main(argv: string[]): Promise<void> {
 }
 
 function programOf(exit: (code: ExitCode) => void): Command {
-  /** Runs a command in a session, and says its errors to the operator. */
+  /** Loads a command when it is asked for, runs it in a session, and says its errors to the operator. */
   const run =
-    <Options>(command: (session: Session, options: Options) => Promise<ExitCode>) =>
+    <Options>(load: () => Promise<(session: Session, options: Options) => Promise<ExitCode>>) =>
     async (options: Options & { stage?: string }) => {
-      const code = await answer(options.stage, (session) => command(session, options))
+      const code = await answer(options.stage, async (session) => (await load())(session, options))
       process.stdout.write('', () => exit(code)) // when all is written
+    }
+  /** The same for a command that needs a direct connection to the database and nothing else. */
+  const runDirectly =
+    <Options>(load: () => Promise<(terminal: Terminal, options: Options) => Promise<ExitCode>>) =>
+    async (options: Options & { databaseUrl?: string }) => {
+      const code = await answerDirectly(options.databaseUrl, async (terminal) =>
+        (await load())(terminal, options),
+      )
+      process.stdout.write('', () => exit(code))
     }
   const stage = () =>
     new Option('--stage <name>', 'a deployed stage, such as prod').argParser(
@@ -222,6 +237,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .addHelpText('after', AFTER_HELP)
     .showHelpAfterError('See --help.')
     .helpCommand(false)
+    .version(versionOf(), '--version', 'the release of this program')
 
   program
     .command('status')
@@ -235,7 +251,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option('--json', 'for scripts')
     .addOption(stage())
     .addHelpText('after', STATUS_JSON)
-    .action(run(status))
+    .action(run(async () => (await import('./commands/status.ts')).status))
 
   program
     .command('check')
@@ -243,7 +259,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .requiredOption('--event <id>', 'this event', uuid)
     .addOption(stage())
     .addHelpText('after', CHECK_HELP)
-    .action(run(check))
+    .action(run(async () => (await import('./commands/check.ts')).check))
 
   program
     .command('attendee')
@@ -254,7 +270,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .addOption(stage())
     .addHelpText('after', ATTENDEE_JSON)
     .action((user: string, options: Omit<AttendeeOptions, 'user'> & { stage?: string }) =>
-      run(attendee)({ ...options, user }),
+      run(async () => (await import('./commands/attendee.ts')).attendee)({ ...options, user }),
     )
 
   const replaying = program
@@ -271,7 +287,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option('--no-wait', 'do not follow it')
     .addOption(stage())
     .addHelpText('after', REPLAY_HELP)
-  replaying.action(run(replay))
+  replaying.action(run(async () => (await import('./commands/replay.ts')).replay))
   replaying.hook('preAction', (command) => {
     const { event, user, reason, allFailed } = command.opts()
     if (!event === !allFailed) command.error('error: say what to replay: either --event ID or --all-failed')
@@ -289,7 +305,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option('--json', 'for scripts')
     .addOption(stage())
     .addHelpText('after', AUDIT_HELP)
-  auditing.action(run(audit))
+  auditing.action(run(async () => (await import('./commands/audit.ts')).audit))
   auditing.hook('preAction', (command) => {
     const { all, deleteCollection, event, repair } = command.opts()
     if (event && all) command.error('error: either --event ID or --all')
@@ -307,7 +323,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option('--no-wait', 'do not wait for the proof')
     .addOption(stage())
     .addHelpText('after', ERASE_HELP)
-  erasing.action(run(erase))
+  erasing.action(run(async () => (await import('./commands/erase.ts')).erase))
   erasing.hook('preAction', (command) => {
     const { event, user } = command.opts()
     if (!event && !user) command.error('error: say what to erase: --user ID, --event ID, or both')
@@ -321,7 +337,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option('--json', 'for scripts')
     .addOption(stage())
     .addHelpText('after', PROVE_HELP)
-  proving.action(run(prove))
+  proving.action(run(async () => (await import('./commands/prove.ts')).prove))
   proving.hook('preAction', (command) => {
     const { event, user } = command.opts()
     if (!event && !user) command.error('error: say what to prove: --user ID, --event ID, or both')
@@ -332,7 +348,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .description('what still lies in the dead-letter queue back to the work queue')
     .addOption(stage())
     .addHelpText('after', REDRIVE_HELP)
-    .action(run(redrive))
+    .action(run(async () => (await import('./commands/redrive.ts')).redrive))
 
   program
     .command('dead-letters')
@@ -340,7 +356,26 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option('--json', 'for scripts')
     .addOption(stage())
     .addHelpText('after', DEAD_LETTERS_JSON)
-    .action(run(deadLetters))
+    .action(run(async () => (await import('./commands/dead-letters.ts')).deadLetters))
+
+  const database = () =>
+    new Option('--database-url <url>', 'connection string of the database’s owner; DATABASE_URL unless given')
+  program
+    .command('migrate')
+    .description('apply the migrations that the database does not have')
+    .option('--dry-run', 'tell which, and whether the app’s tables fit; change nothing')
+    .option('--app-tables <file>', 'names of the app’s tables; app-tables.yml unless given')
+    .addOption(database())
+    .addHelpText('after', MIGRATE_HELP)
+    .action(runDirectly(async () => (await import('./commands/migrate.ts')).migrate))
+
+  program
+    .command('uninstall')
+    .description('show what of ours is in the database, and remove it')
+    .option('--yes', 'remove it')
+    .addOption(database())
+    .addHelpText('after', UNINSTALL_HELP)
+    .action(runDirectly(async () => (await import('./commands/uninstall.ts')).uninstall))
 
   addLocal(program.command('local').description('act as the app does, in the system of npm run dev'), exit)
   return program
@@ -392,9 +427,7 @@ async function answerLocally(act: (commands: LocalCommands) => Promise<string[]>
     for (const line of await act(commands)) process.stdout.write(`${line}\n`)
     return EXIT.done
   } catch (error) {
-    if (!(error instanceof OperatorError)) throw error
-    process.stderr.write(`${plainLines(error.message)}\n`)
-    return error.exitCode
+    return tell(error)
   } finally {
     await commands?.close()
   }
@@ -404,17 +437,38 @@ async function answer(
   stage: string | undefined,
   command: (session: Session) => Promise<ExitCode>,
 ): Promise<ExitCode> {
+  const { openSession } = await import('./session.ts')
   let session: Session | undefined
   try {
     session = await openSession(stage)
     return await command(session)
   } catch (error) {
-    const known = session ? explain(error, session.system) : error
-    if (!(known instanceof OperatorError)) throw known
-    process.stderr.write(`${plainLines(known.message)}\n`)
-    return known.exitCode
+    return tell(session ? (await import('./explain.ts')).explain(error, session.system) : error)
   }
 }
+
+async function answerDirectly(
+  databaseUrl: string | undefined,
+  command: (terminal: Terminal) => Promise<ExitCode>,
+): Promise<ExitCode> {
+  try {
+    return await command(terminalOf(process.stdout, process.env))
+  } catch (error) {
+    if (error instanceof OperatorError) return tell(error)
+    const { databaseUrlOf, explainConnection } = await import('./database-url.ts')
+    return tell(explainConnection(error, databaseUrlOf(databaseUrl, process.env)))
+  }
+}
+
+/** Tells the operator an error that is meant for people; throws any other. */
+function tell(error: unknown): ExitCode {
+  if (!(error instanceof OperatorError)) throw error
+  process.stderr.write(`${plainLines(error.message)}\n`)
+  return error.exitCode
+}
+
+const versionOf = (): string =>
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
 
 const matching = (pattern: RegExp, otherwise: string) => (text: string) => {
   if (pattern.test(text)) return text
@@ -422,7 +476,7 @@ const matching = (pattern: RegExp, otherwise: string) => (text: string) => {
 }
 
 function uuid(text: string): string {
-  if (z.guid().safeParse(text).success) return text.toLowerCase()
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text.toLowerCase()
   throw new InvalidArgumentError('It is not an id such as 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11.')
 }
 

@@ -18,11 +18,6 @@ export interface Home {
   /** Whether the database has been made completely. */
   isReady: () => Promise<boolean>
   setReady: () => Promise<void>
-  /** SHA-256 of each migration that the database has, by its file's name. */
-  migrations: {
-    read: () => Promise<Record<string, string>>
-    write: (applied: Record<string, string>) => Promise<void>
-  }
 }
 
 export type Secrets = z.infer<typeof secretsShape>
@@ -73,10 +68,6 @@ export async function openHome(folder: string): Promise<Home> {
     secrets,
     isReady: async () => (await readJson('ready.json', z.boolean())) ?? false,
     setReady: () => writeJson('ready.json', true),
-    migrations: {
-      read: async () => (await readJson('migrations.json', z.record(z.string(), z.string()))) ?? {},
-      write: (applied) => writeJson('migrations.json', applied),
-    },
   }
 }
 

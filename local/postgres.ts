@@ -4,8 +4,9 @@ import { access as canAccess, chown, mkdir, rm, writeFile } from 'node:fs/promis
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
+import { MigrationError, migrate } from '../supabase/migrate.ts'
 import type { Home } from './home.ts'
-import { applyMigrations, applyNewMigrations, runFile, runSql } from './migrations.ts'
+import { runFile, runSql } from './migrations.ts'
 import { freePort } from './ports.ts'
 import { installPostgres, type PostgresInstallation } from './postgres-binaries.ts'
 
@@ -83,7 +84,7 @@ export async function startPostgres({
   }
   try {
     await prepareDatabase(access, TEMPLATE)
-    await applyMigrations(urlOf(access, 'postgres', TEMPLATE))
+    await migrate(urlOf(access, 'postgres', TEMPLATE))
   } catch (error) {
     await close()
     throw error
@@ -104,17 +105,19 @@ export async function startKeptPostgres({ home, port }: KeptPostgresOptions): Pr
   const password = home.secrets.postgresPassword
   // A first start that was interrupted has left half a database.
   const isNew = !(await home.isReady())
-  if (isNew) {
-    await rm(home.postgres, { recursive: true, force: true })
-    await home.migrations.write({})
-  }
+  if (isNew) await rm(home.postgres, { recursive: true, force: true })
   const server = await startServer('embedded-postgres', { password, data: home.postgres, port })
   try {
     const access = { port: server.port, password }
     if (isNew) await prepareDatabase(access, KEPT)
     const url = urlOf(access, 'postgres', KEPT)
-    const applied = await home.migrations.read()
-    await applyNewMigrations(url, applied).finally(() => home.migrations.write(applied))
+    await migrate(url).catch((error) => {
+      throw error instanceof MigrationError
+        ? new Error(`${error.message}\nOr start with an empty database: npm run dev -- --reset`, {
+            cause: error,
+          })
+        : error
+    })
     await home.setReady()
     return {
       database: { url, authenticatorUrl: urlOf(access, 'authenticator', KEPT) },

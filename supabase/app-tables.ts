@@ -2,7 +2,7 @@
  * The app's table and column names. The adapter (`source/app.sql`) has `{events.table}` and the like in their place. The migrations have
  * the default name there, between two marks, so that it can be replaced in any of them.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
 
@@ -136,6 +136,11 @@ export function readAppTables(path: string | URL): AppTables {
   throw new Error(`${path} cannot be used:\n${problems.join('\n')}`)
 }
 
+const OWN = new URL('../app-tables.yml', import.meta.url)
+
+/** The names of app-tables.yml in the root of this repository; the default's, where there is none. */
+export const ownAppTables = (): AppTables => (existsSync(OWN) ? readAppTables(OWN) : {})
+
 const flat = (tables: Record<string, Record<string, string | undefined> | undefined>): AppTables =>
   Object.fromEntries(
     Object.entries(tables)
@@ -160,7 +165,7 @@ export const withMarks = (source: string): string =>
   source.replaceAll(/('?)\{([a-z]+(?:\.[a-z_]+)?)\}\1/g, (_, quote: string, name: string) => {
     const text = DEFAULTS[name]
     if (text === undefined) throw new Error(`{${name}} is no fact of the app: see DEFAULTS in app-tables.ts`)
-    return `/*=${quote}${name}${quote}*/${quote}${text}${quote}/*=*/`
+    return `/*=${quote}${name}${quote}*/${quote ? literal(text) : text}/*=*/`
   })
 
 const MARKED = /(\/\*=('?)([\w.]+)\2\*\/)(.*?)(\/\*=\*\/)/gs
@@ -174,3 +179,6 @@ export function withAppTables(sql: string, tables: AppTables): string {
     return text === undefined ? whole : `${mark}${quote ? literal(text) : text}${end}`
   })
 }
+
+/** The text of a migration without any names of the app, to compare one that was written for other names. */
+export const withoutAppTables = (sql: string): string => sql.replaceAll(MARKED, '$1$5')

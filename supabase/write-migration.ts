@@ -8,11 +8,11 @@
  * `npm run migration -- --to DIR` writes all migrations into a folder, with the names of app-tables.yml.
  */
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { readAppTables, withMarks } from './app-tables.ts'
+import { ownAppTables, withMarks } from './app-tables.ts'
 import { migrationNames, migrations } from './migrations.ts'
 
 /** Later files use functions of earlier ones; `rights` comes last, over all of them. */
@@ -35,13 +35,14 @@ export const SOURCES = [
   'retention',
   'replay',
   'report',
+  'fit',
+  'doctor',
   'rights',
 ] as const
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 const SOURCE = new URL('source/', import.meta.url)
 const RELEASED = new URL('released.json', import.meta.url)
-const APP_TABLES = new URL('../app-tables.yml', import.meta.url)
 const MARK = /^-- ── (\S+)\.sql (\w{16})$/gm
 
 const read = (name: string, base: URL): string => readFileSync(new URL(name, base), 'utf8')
@@ -72,7 +73,7 @@ export function migrationOf(sources: string[], heading: string): string {
   const names = SOURCES.filter((name) => sources.includes(name) || name === 'rights')
   const parts = names.map((name) => {
     const text = read(`${name}.sql`, SOURCE)
-    return `-- ── ${name}.sql ${checksum(text)}\n\n${name === 'app' ? withMarks(text) : text}`
+    return `-- ── ${name}.sql ${checksum(text)}\n\n${withMarks(text)}`
   })
   return `${heading}\n-- Written by "npm run migration" from supabase/source. Edit there.\n\n${parts.join('\n')}`
 }
@@ -108,7 +109,7 @@ function release(): string {
 
 /** Writes the migrations into a folder, for psql or the command line of Supabase. */
 function writeTo(folder: string): string {
-  const tables = existsSync(APP_TABLES) ? readAppTables(APP_TABLES) : {}
+  const tables = ownAppTables()
   mkdirSync(folder, { recursive: true })
   const all = migrations(tables)
   for (const { name, sql } of all) writeFileSync(join(folder, name), sql)

@@ -254,6 +254,25 @@ const health = z.object({
 })
 export type Health = z.output<typeof health>
 
+/** What is there in the database: see `doctor.sql`. */
+const doctor = z.object({
+  now: z.string(),
+  misfits: z.array(z.string()),
+  triggers: z.array(
+    z.object({
+      table: z.string(),
+      trigger: z.string(),
+      state: z.enum(['enabled', 'disabled', 'missing']),
+    }),
+  ),
+  exposed: z.array(z.string()),
+  withheld: z.array(z.string()),
+  pg_net: z.boolean(),
+  nudge_url: z.nullable(z.string()),
+  last_run_tps: z.number(),
+})
+export type DoctorAnswer = z.output<typeof doctor>
+
 /** The functions by their names without the prefix `indexing_`. */
 export const CONTRACT = {
   schema_version: { args: {}, answer: z.number() },
@@ -432,6 +451,7 @@ export const CONTRACT = {
     answer: z.object({ total: z.number(), letters: z.array(keptLetter) }),
   },
   health: { args: { window_minutes: number }, answer: health },
+  doctor: { args: {}, answer: doctor },
   begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },
   end_nudged_run: { args: {}, answer: z.boolean() },
 } as const satisfies Record<string, { args: Record<string, Argument<unknown>>; answer: z.ZodMiniType }>

@@ -2890,6 +2890,147 @@ language sql stable security definer set search_path = '' as $$
   )
 $$;
 
+-- ── fit.sql 4828708af9747491
+
+-- Whether the app's tables are such that the adapter can work with them. `migrate` asks this before it changes anything: it makes this
+-- function as a temporary one. `doctor` asks it of a database at work. No row is read.
+
+-- Returns each misfit in words, with its table, column and type; none: everything fits.
+create or replace function indexing.app_misfits() returns text[]
+language plpgsql set search_path = '' as $$
+declare
+  misfits text[] := '{}';
+  app_table record;
+  fact record;
+  found regtype;
+  lacking text;
+begin
+  for app_table in select * from (values
+    ('events', /*='events.table'*/'public.events'/*=*/, 'SELECT, UPDATE, TRIGGER'),
+    ('consents', /*='consents.table'*/'public.event_consents'/*=*/, 'SELECT, TRIGGER'),
+    ('profiles', /*='profiles.table'*/'public.profiles'/*=*/, 'SELECT, TRIGGER')
+  ) t (topic, name, privileges) loop
+    if to_regclass(app_table.name) is null then
+      misfits := misfits || format('there is no table %s (%s.table)', app_table.name, app_table.topic);
+      continue;
+    end if;
+    for lacking in
+      select p from unnest(string_to_array(app_table.privileges, ', ')) p where not has_table_privilege(app_table.name, p)
+    loop
+      misfits := misfits || format('%s: the role %s has no right to %s', app_table.name, current_user, lacking);
+    end loop;
+    if row_security_active(app_table.name) then
+      misfits := misfits || format('%s: row-level security hides rows from the role %s, which must own the table or have BYPASSRLS',
+        app_table.name, current_user);
+    end if;
+
+    for fact in select * from (values
+      ('events', 'event_id', /*='events.event_id'*/'event_id'/*=*/, 'uuid'),
+      ('events', 'name', /*='events.name'*/'name'/*=*/, 'text'),
+      ('events', 'starts_at', /*='events.starts_at'*/'starts_at'/*=*/, 'timestamp with time zone'),
+      ('events', 'ends_at', /*='events.ends_at'*/'ends_at'/*=*/, 'timestamp with time zone'),
+      ('events', 'active', /*='events.active'*/'is_active'/*=*/, 'boolean'),
+      ('events', 'closed', /*='events.closed'*/'cleanup_status::text <> ''pending'''/*=*/, 'boolean'),
+      ('events', 'status', /*='events.status'*/'indexing_status'/*=*/, 'text, or an enum'),
+      ('events', 'cleanup', /*='events.cleanup'*/'cleanup_status'/*=*/, 'text, or an enum'),
+      ('consents', 'event_id', /*='consents.event_id'*/'event_id'/*=*/, 'uuid'),
+      ('consents', 'user_id', /*='consents.user_id'*/'user_id'/*=*/, 'uuid'),
+      ('consents', 'allows', /*='consents.allows'*/'allow_recognition'/*=*/, 'boolean'),
+      ('profiles', 'user_id', /*='profiles.user_id'*/'user_id'/*=*/, 'uuid'),
+      ('profiles', 'photo', /*='profiles.photo'*/'photo_path'/*=*/, 'text')
+    ) f (topic, name, expression, type) where topic = app_table.topic loop
+      begin
+        execute format('select pg_catalog.pg_typeof((select %s from %s limit 0))', fact.expression, app_table.name) into found;
+        if not (case fact.type
+          when 'text' then (select t.typcategory in ('S', 'X') from pg_catalog.pg_type t where t.oid = found) or found = 'unknown'::regtype
+          when 'text, or an enum' then (select t.typcategory in ('S', 'E') from pg_catalog.pg_type t where t.oid = found)
+          when 'timestamp with time zone' then found in ('timestamptz'::regtype, 'timestamp'::regtype, 'text'::regtype)
+            and (found <> 'text'::regtype or fact.expression = 'null') -- an app without such a time
+          else found = fact.type::regtype
+        end) then
+          misfits := misfits || format('%s: %s is of type %s, and must be %s (%s.%s)',
+            app_table.name, fact.expression, found, fact.type, fact.topic, fact.name);
+        end if;
+        for lacking in
+          select word from unnest(array['pending', 'in_progress', 'completed', 'failed']) word
+          where fact.name in ('status', 'cleanup') and exists (select from pg_catalog.pg_type t where t.oid = found and t.typtype = 'e')
+            and not exists (select from pg_catalog.pg_enum e where e.enumtypid = found and e.enumlabel = word)
+        loop
+          misfits := misfits || format('%s: the enum %s of %s has no value %L (events.%s)',
+            app_table.name, found, fact.expression, lacking, fact.name);
+        end loop;
+      exception when others then
+        misfits := misfits || format('%s: %s; it must be %s (%s.%s)', app_table.name, sqlerrm, fact.type, fact.topic, fact.name);
+      end;
+    end loop;
+  end loop;
+  return misfits;
+end
+$$;
+
+-- ── doctor.sql b943c7dddb415615
+
+-- What `doctor` asks of the database: what is there, not how the events stand. Changes nothing, and tells no secret.
+--   now           of the database's clock
+--   misfits       see app_misfits
+--   triggers      [{"table", "trigger", "state": enabled, disabled or missing}, …], those that the adapter needs
+--   exposed       what of ours others than service_role may execute, or anybody through the API may read or write
+--   withheld      functions of the API that service_role may not execute
+--   pg_net        whether requests can be sent
+--   nudge_url     where nudges go, or null
+--   last_run_tps  IndexFaces calls a second, as the scheduler's last run had it
+create or replace function public.indexing_doctor() returns jsonb
+language sql volatile security definer set search_path = '' as $$
+  select jsonb_build_object(
+    'now', clock_timestamp(),
+    'misfits', to_jsonb(indexing.app_misfits()),
+    'triggers', (
+      select jsonb_agg(jsonb_build_object('table', needed.app_table, 'trigger', needed.name, 'state',
+        case when t.tgenabled is null then 'missing' when t.tgenabled in ('O', 'A') then 'enabled' else 'disabled' end
+      ) order by needed.app_table, needed.name)
+      from (values
+        (/*='consents.table'*/'public.event_consents'/*=*/, 'indexing_consents_inserted'),
+        (/*='consents.table'*/'public.event_consents'/*=*/, 'indexing_consents_updated'),
+        (/*='consents.table'*/'public.event_consents'/*=*/, 'indexing_consents_deleted'),
+        (/*='consents.table'*/'public.event_consents'/*=*/, 'indexing_truncated'),
+        (/*='profiles.table'*/'public.profiles'/*=*/, 'indexing_profiles_inserted'),
+        (/*='profiles.table'*/'public.profiles'/*=*/, 'indexing_photo_named'),
+        (/*='profiles.table'*/'public.profiles'/*=*/, 'indexing_profiles_updated'),
+        (/*='profiles.table'*/'public.profiles'/*=*/, 'indexing_profiles_deleted'),
+        (/*='profiles.table'*/'public.profiles'/*=*/, 'indexing_truncated'),
+        (/*='events.table'*/'public.events'/*=*/, 'indexing_events_updated'),
+        (/*='events.table'*/'public.events'/*=*/, 'indexing_events_deleted'),
+        (/*='events.table'*/'public.events'/*=*/, 'indexing_truncated')
+      ) needed (app_table, name)
+      left join pg_catalog.pg_trigger t on t.tgrelid = to_regclass(needed.app_table) and t.tgname = needed.name
+    ),
+    'exposed', (
+      select coalesce(jsonb_agg(what || ' to ' || role order by what, role), '[]') from (
+        select p.oid::regprocedure::text as what, r.rolname as role
+        from pg_catalog.pg_proc p, pg_catalog.pg_roles r
+        where (p.pronamespace = 'indexing'::regnamespace or (p.pronamespace = 'public'::regnamespace and p.proname like 'indexing\_%'))
+          and r.rolname in ('anon', 'authenticated') and has_function_privilege(r.oid, p.oid, 'EXECUTE')
+        union all
+        select c.oid::regclass::text, r.rolname
+        from pg_catalog.pg_class c, pg_catalog.pg_roles r
+        where c.relnamespace = 'indexing'::regnamespace and c.relkind in ('r', 'v', 'm')
+          and r.rolname in ('anon', 'authenticated', 'service_role')
+          and has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE')
+      ) open
+    ),
+    'withheld', (
+      select coalesce(jsonb_agg(p.oid::regprocedure::text order by 1), '[]') from pg_catalog.pg_proc p
+      where p.pronamespace = 'public'::regnamespace and p.proname like 'indexing\_%'
+        and not has_function_privilege('service_role', p.oid, 'EXECUTE')
+    ),
+    'pg_net', exists (
+      select from pg_catalog.pg_proc p where p.pronamespace = to_regnamespace('net') and p.proname = 'http_post'
+    ),
+    'nudge_url', (select n.url from indexing.nudging n),
+    'last_run_tps', (select s.index_faces_tps from indexing.settings s)
+  )
+$$;
+
 -- ── rights.sql 50daf13626311756
 
 -- The version of the schema that the functions of the deployment ask for. Raised with each migration that they rest on.

@@ -24,6 +24,7 @@ const POLICY = 'src/core/policy.ts'
  * Each breaks one promise's keeper. Texts are short, so that they outlive what else changes around them.
  */
 const MUTATIONS: Mutation[] = [
+  { name: 'nothing: this is to be found by nobody', edits: [] },
   {
     name: 'complete does not compare versions with the lease',
     edits: [{ file: FUNCTIONS, text: "when changed then 'again'", by: "when false then 'again'" }],
@@ -199,6 +200,7 @@ const COPIED = [
   'supabase',
   'test',
   'cli',
+  'docs',
   'deployment',
   'serverless.yml',
   'vitest.config.ts',
@@ -290,7 +292,7 @@ row('broken on purpose', 'found by', 'the promise that was found broken')
 row('-'.repeat(width), '-'.repeat(24), '---')
 for (const mutation of chosen) {
   const found = await findOut(mutation)
-  if (!found) escaped++
+  if (!found === mutation.edits.length > 0) escaped++
   row(
     mutation.name,
     found?.by ?? 'nobody',

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { applyMigrations } from '../../local/migrations.ts'
 import type { Database } from '../../local/postgres.ts'
 import { type AppTables, readAppTables, withAppTables } from '../../supabase/app-tables.ts'
+import { migrate } from '../../supabase/migrate.ts'
 import { migrations } from '../../supabase/migrations.ts'
 import { postgres } from '../support/database.ts'
 import { functionsOn, one, stepsOn } from '../support/ledger.ts'
@@ -223,15 +223,14 @@ describe('an app with names of its own', () => {
     const names = readAppTables(OTHER_APP_NAMES)
     for (const [changed, message] of [
       [{ 'events.ends_at': '"endsAt"' }, 'column "endsAt" does not exist'],
-      [{ 'profiles.table': '"club"."people"' }, 'relation "club.people" does not exist'],
+      [{ 'profiles.table': '"club"."people"' }, 'there is no table "club"."people" (profiles.table)'],
       [
         { 'events.status': '"cancelled"' },
-        'cannot hold pending: invalid input syntax for type boolean: "pending"',
+        '"cancelled" is of type boolean, and must be text, or an enum (events.status)',
       ],
     ] as const) {
-      await expect(applyMigrations(database.url, { ...names, ...changed })).rejects.toThrow(message)
-      expect(await one(owner, "select to_regprocedure('indexing.app_events()')")).toBeNull()
-      await owner.query('drop schema indexing cascade')
+      await expect(migrate(database.url, { tables: { ...names, ...changed } })).rejects.toThrow(message)
+      expect(await one(owner, "select to_regnamespace('indexing')")).toBeNull()
     }
   })
 })
@@ -253,10 +252,12 @@ describe('the clean-up of an app with names of its own', () => {
   it('is noted in the column that is named for it', async () => {
     const database = await createOtherApp()
     const changed = `"changed"`
-    await applyMigrations(database.url, {
-      ...readAppTables(OTHER_APP_NAMES),
-      'events.cleanup': changed,
-      'events.closed': `(coalesce(${changed}, 'pending') <> 'pending')`,
+    await migrate(database.url, {
+      tables: {
+        ...readAppTables(OTHER_APP_NAMES),
+        'events.cleanup': changed,
+        'events.closed': `(coalesce(${changed}, 'pending') <> 'pending')`,
+      },
     })
     const place = await open(database)
     const { cleanup } = await endedGathering(place)
@@ -289,13 +290,12 @@ describe('an app that knows neither ends, nor inactive events, nor a clean-up', 
     await owner.query(`
       create table public.shows (id uuid primary key default gen_random_uuid(), starts_at timestamptz, faces text);
       create table public.guests (show_id uuid, person_id uuid, face text)`)
-    await applyMigrations(
-      database.url,
-      read(`
+    await migrate(database.url, {
+      tables: read(`
         events: { table: shows, event_id: id, name: null, ends_at: null, active: true, closed: false, status: faces }
         consents: { table: guests, event_id: show_id, user_id: person_id, allows: true }
         profiles: { table: guests, user_id: person_id, photo: face }`),
-    )
+    })
     const event = await one<string>(owner, 'insert into shows (starts_at) values (now()) returning id')
     await owner.query(`insert into guests values ($1, gen_random_uuid(), 'a.jpg')`, [event])
     expect(await prepare()).toEqual([event])
@@ -309,6 +309,21 @@ describe('an app that knows neither ends, nor inactive events, nor a clean-up', 
     expect(await one(owner, `select count(*)::int from indexing.changes where source = 'events'`)).toBe(0)
     await owner.query("update shows set starts_at = starts_at + interval '1 hour'")
     expect(await one(owner, `select count(*)::int from indexing.changes where source = 'events'`)).toBe(1)
+  })
+})
+
+describe('the check of the app’s tables and the diagnosis', () => {
+  it('have the names that the adapter has', () => {
+    const factsIn = (...files: string[]) =>
+      new Set(
+        files.flatMap((file) => {
+          const source = readFileSync(new URL(`../../supabase/source/${file}.sql`, import.meta.url), 'utf8')
+          return [...source.matchAll(/\{([a-z]+\.\w+)\}/g)].map(([, name]) => name)
+        }),
+      )
+    const adapter = factsIn('app')
+    adapter.delete('profiles.photo_columns')
+    expect(factsIn('fit', 'doctor')).toEqual(adapter)
   })
 })
 

@@ -128,6 +128,7 @@ describe('the contract of src/core with the database', () => {
       unclaimed: {},
       dead_letters: {},
       health: { window_minutes: 20 },
+      doctor: {},
       begin_nudged_run: { run_seconds: 60 },
       end_nudged_run: {},
     }

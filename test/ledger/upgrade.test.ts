@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { applyMigration, applyMigrations } from '../../local/migrations.ts'
 import { JOB_STATES, RUN_STATES } from '../../src/core/contract.ts'
+import { migrate, runMigration } from '../../supabase/migrate.ts'
 import { migrationNames } from '../../supabase/migrations.ts'
 import { migrationOf, SOURCES } from '../../supabase/write-migration.ts'
 import { postgres } from '../support/database.ts'
@@ -68,8 +68,8 @@ async function withoutUs() {
 /** A database with the older release and rows in every state. */
 async function olderRelease() {
   const { database, owner } = await withoutUs()
-  await applyMigration(database.url, { name: 'older tables', sql: OLDER_TABLES })
-  await applyMigration(database.url, { name: 'older functions', sql: OLDER_FUNCTIONS })
+  await runMigration(database.url, { name: 'older tables', sql: OLDER_TABLES })
+  await runMigration(database.url, { name: 'older functions', sql: OLDER_FUNCTIONS })
   for (const state of RUN_STATES)
     await owner.query(
       `with made as (
@@ -100,7 +100,7 @@ async function olderRelease() {
 }
 
 const upgrade = (url: string, steps: string[]) =>
-  applyMigration(url, { name: 'upgrade', sql: migrationOf([...SOURCES], steps.join('\n')) })
+  runMigration(url, { name: 'upgrade', sql: migrationOf([...SOURCES], steps.join('\n')) })
 
 /** Everything of ours in a database, but its rows: each with what makes it what it is. */
 async function catalog(owner: pg.Pool): Promise<Record<string, string>> {
@@ -165,7 +165,7 @@ describe('the migrations', () => {
   it('end with the same catalog for an app that has been there for longer', async () => {
     const { owner: fresh } = await openLedger()
     const { database, owner } = await withoutUs()
-    await applyMigrations(database.url)
+    await migrate(database.url)
     expect(await catalog(owner)).toEqual(await catalog(fresh))
   })
 })

@@ -1,27 +1,17 @@
 import { readFileSync } from 'node:fs'
 import pg from 'pg'
-import { applyMigrations } from '../../local/migrations.ts'
 import type { Database } from '../../local/postgres.ts'
 import { readAppTables } from '../../supabase/app-tables.ts'
+import { migrate } from '../../supabase/migrate.ts'
 import { postgres } from './database.ts'
 
 const FIXTURE = new URL('../fixtures/other-app/', import.meta.url)
 export const OTHER_APP_NAMES = new URL('app-tables.yml', FIXTURE)
 
+const UNINSTALL = readFileSync(new URL('../../supabase/uninstall.sql', import.meta.url), 'utf8')
+
 /** Removes this system from a database: what is left is the app. */
-export const WITHOUT_US = `
-  drop schema indexing cascade;
-  do $$
-  declare
-    ours record;
-  begin
-    for ours in select oid::regprocedure as name from pg_proc
-      where pronamespace = 'public'::regnamespace and proname like 'indexing\\_%'
-    loop
-      execute format('drop function %s', ours.name);
-    end loop;
-  end
-  $$;`
+export const WITHOUT_US = `${UNINSTALL};`
 
 /** Removes the app of the default too: what is left is a project without tables. */
 export const WITHOUT_DEFAULT_APP = `
@@ -43,6 +33,6 @@ export async function createOtherApp(): Promise<Database> {
 /** The same with our migrations, for its names. */
 export async function createMigratedOtherApp(): Promise<Database> {
   const database = await createOtherApp()
-  await applyMigrations(database.url, readAppTables(OTHER_APP_NAMES))
+  await migrate(database.url, { tables: readAppTables(OTHER_APP_NAMES) })
   return database
 }
