@@ -18,6 +18,7 @@ export const SOURCES = [
   'settle',
   'claim',
   'collections',
+  'pause',
   'outbox',
   'lease',
   'complete',

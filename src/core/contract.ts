@@ -129,6 +129,7 @@ const forecast = z.object({
       open: z.number(),
       done_at: z.string(),
       late: z.boolean(),
+      paused: z.boolean(),
     }),
   ),
 })
@@ -156,6 +157,7 @@ const progress = z.array(
     oldest_open: z.string().nullable(),
     last_ended: z.string().nullable(),
     ended_lately: z.number(),
+    paused: z.enum(['event', 'everything']).nullable(),
   }),
 )
 export type Progress = z.output<typeof progress>[number]
@@ -167,6 +169,7 @@ const unclaimed = z.array(
     status: z.string().nullable(),
     starts_at: z.string().nullable(),
     active: z.boolean(),
+    paused: z.enum(['event', 'everything']).nullable(),
     attendees: z.number(),
   }),
 )
@@ -212,6 +215,8 @@ const keptLetter = z.object({
   attributes: z.record(z.string(), z.unknown()),
 })
 export type KeptLetter = z.output<typeof keptLetter>
+
+const pauses = z.array(z.object({ event_id: id.nullable(), since: z.string() }))
 
 const health = z.object({
   failed_jobs: z.number(),
@@ -307,7 +312,12 @@ export const CONTRACT = {
   orphans_due: { args: {}, answer: z.boolean() },
   orphans: { args: { events: uuids }, answer: z.array(id) },
   replay: {
-    args: { event: optional(uuid), attendee: optional(uuid), why: optional(text) },
+    args: {
+      event: optional(uuid),
+      attendee: optional(uuid),
+      why: optional(text),
+      dry_run: optional(boolean),
+    },
     answer: z.object({ jobs: z.number(), events: z.array(id), held: z.array(id) }),
   },
   progress: { args: { events: optional(uuids) }, answer: progress },
@@ -322,6 +332,12 @@ export const CONTRACT = {
     args: { before_at: optional(timestamp), before_id: optional(text), page: optional(integer) },
     answer: z.object({ total: z.number(), letters: z.array(keptLetter) }),
   },
+  acknowledge_dead_letters: { args: { messages: optional(texts) }, answer: z.number() },
+  find_jobs: { args: { event: uuid, wanted: text, name_column: optional(text) }, answer: z.array(job) },
+  names: { args: { attendees: uuids, name_column: text }, answer: z.record(id, z.string()) },
+  pause: { args: { event: optional(uuid) }, answer: z.boolean() },
+  resume: { args: { event: optional(uuid) }, answer: z.number() },
+  pauses: { args: {}, answer: pauses },
   health: { args: { window_minutes: number }, answer: health },
   begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },
   end_nudged_run: { args: {}, answer: z.boolean() },

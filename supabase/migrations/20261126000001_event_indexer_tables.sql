@@ -142,7 +142,15 @@ create table indexing.dead_letters (
   body        text not null,
   attributes  jsonb not null,
   problem     text not null,
-  received_at timestamptz not null default clock_timestamp()
+  received_at timestamptz not null default clock_timestamp(),
+  acknowledged_at timestamptz -- an operator has seen it, and wants it shown no more
+);
+
+-- What operators have paused.
+create table indexing.pauses (
+  event_id uuid, -- null: everything
+  since    timestamptz not null default clock_timestamp(),
+  constraint pauses_once unique nulls not distinct (event_id)
 );
 
 -- Where a nudge goes, and whether a run that a nudge began is under way. One row.
@@ -164,4 +172,5 @@ alter table indexing.changes enable row level security;
 alter table indexing.pace enable row level security;
 alter table indexing.dead_letters enable row level security;
 alter table indexing.nudging enable row level security;
+alter table indexing.pauses enable row level security;
 revoke all on all tables in schema indexing from public, anon, authenticated, service_role;

@@ -26,6 +26,13 @@ returns table (user_id uuid, photo_path text) language sql stable as $$
   select p.user_id, btrim(p.photo_path, E' \t\r\n\f\u000B\u00A0') from public.profiles p
 $$;
 
+-- The names of attendees, by the column that the operator says holds them; nobody where there is no such column.
+create or replace function indexing.app_names(attendees uuid[], name_column text)
+returns table (user_id uuid, name text) language sql stable as $$
+  select p.user_id, to_jsonb(p) ->> name_column from public.profiles p
+  where p.user_id = any (attendees) and to_jsonb(p) ->> name_column is not null
+$$;
+
 -- Locks the rows of these events. Returns those that we hold now or that no longer exist; never waits for the app, so a row
 -- that it holds locked is left out.
 create or replace function indexing.app_lock_events(events uuid[]) returns uuid[]
