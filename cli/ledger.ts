@@ -10,6 +10,13 @@ export interface ReplayRequest {
 
 const PAGE = 1000
 
+/** What operators have paused. */
+export interface Pauses {
+  /** Since when everything is, or null. */
+  everything: string | null
+  events: { event_id: string; since: string }[]
+}
+
 /** The ledger as an operator sees it. All throw `DatabaseError`. */
 export function connectLedger(url: string, apiKey: ApiKey) {
   const database = connectDatabase(url, apiKey)
@@ -45,9 +52,43 @@ export function connectLedger(url: string, apiKey: ApiKey) {
     attendee: (attendee: string, event: string | null): Promise<AttendeeJob[]> =>
       database.attendee({ attendee, event }),
 
+    /** The jobs of an event whose attendee's id begins with this, or whose name contains it: at most 50. */
+    find: (event: string, wanted: string, nameColumn: string | null): Promise<Job[]> =>
+      database.find_jobs({ event, wanted, name_column: nameColumn }),
+
+    /** The names of attendees, by the column of the app's profiles that holds them. */
+    async names(attendees: string[], nameColumn: string): Promise<Record<string, string>> {
+      const names: Record<string, string> = {}
+      for (let start = 0; start < attendees.length; start += PAGE) {
+        const page = attendees.slice(start, start + PAGE)
+        Object.assign(names, await database.names({ attendees: page, name_column: nameColumn }))
+      }
+      return names
+    },
+
     replay: (request: ReplayRequest) => database.replay(request),
 
-    /** The messages kept by the finalizer, the latest first: at most so many, and how many there are in all. */
+    /** What a replay would do at this moment. */
+    previewReplay: (request: ReplayRequest) => database.replay({ ...request, dry_run: true }),
+
+    /** Pauses an event, or everything for a null. Returns whether it was not paused before. */
+    pause: (event: string | null) => database.pause({ event }),
+
+    /** Lifts the pause of an event, or every pause for a null. Returns how many were lifted. */
+    resume: (event: string | null) => database.resume({ event }),
+
+    async pauses(): Promise<Pauses> {
+      const pauses = await database.pauses({})
+      return {
+        everything: pauses.find(({ event_id }) => event_id === null)?.since ?? null,
+        events: pauses.flatMap(({ event_id, since }) => (event_id === null ? [] : [{ event_id, since }])),
+      }
+    },
+
+    /** Lists these messages no more, or none of those that are there for a null. Returns how many. */
+    acknowledge: (messages: string[] | null) => database.acknowledge_dead_letters({ messages }),
+
+    /** The messages kept by the finalizer and not acknowledged, the latest first: at most so many, and how many there are in all. */
     async deadLetters(limit: number): Promise<{ total: number; letters: KeptLetter[] }> {
       const letters: KeptLetter[] = []
       for (;;) {

@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import type { LocalCommands } from '../local/commands.ts'
+import { JOB_STATES, type JobState } from '../src/core/contract.ts'
 import type { AttendeeOptions } from './commands/attendee.ts'
 import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
 import type { Session } from './session.ts'
 import { plainLines, type Terminal, terminalOf } from './terminal.ts'
+import { PATIENCE_MS } from './words.ts'
 
 const DESCRIPTION =
   'How the indexing of events stands, why attendees are not indexed, another try for those who failed; audits, erasures and their proof.'
@@ -21,7 +23,11 @@ Which system:
                     URGENT_QUEUE_URL
   npm run dev       otherwise, while it runs: the local system, by itself
 
+  ATTENDEE_NAME_COLUMN  the column of profiles that holds names: they are shown
+                    by status --state, attendee and export, and in no log
   NO_COLOR          no colours
+  TZ                the time zone of all times, such as Europe/Berlin; otherwise
+                    this machine's
 
 Exit codes:
 ${exitCodes()}
@@ -30,7 +36,7 @@ Examples:
   npx event-indexer status --stage prod --watch
   npx event-indexer status --event 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11
   npx event-indexer replay --event 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11
-  npx event-indexer replay --all-failed --no-wait
+  npx event-indexer replay --all-failed --yes --no-wait
 `
 
 const STATUS_JSON = `
@@ -58,6 +64,8 @@ be added, never changed. Times are ISO 8601.
     ended_lately        how many had one in the last two minutes
     ready_at            when the last one is expected to be done, or null
     late                whether that is after the start
+    missing_at_start    how many will then have no outcome
+    paused              what an operator has paused: event, everything, or null
     ends_at, claimed_at, settled_at
     reconciled_at       when the collection was last compared with the ledger
     reason              why it was settled so, where its attendees do not say it
@@ -65,13 +73,15 @@ be added, never changed. Times are ISO 8601.
     collection_error    why it could not be made, or null
 
     if it is unclaimed:
-    active
+    active, paused
     attendees           how many consent
 
     with --event, if it is claimed:
     failures[]          { user_id, reason, error, attempts }
-    skips[]             { user_id, reason, to_attendee }, the last in words that
-                        can be passed on, or null
+    skips[]             { user_id, reason, photo_key, to_attendee }, the last in
+                        words that can be passed on, or null
+    attendee_list[]     with --state: { user_id, name, state, reason, error,
+                        to_attendee, photo_key, face_id, attempts, index_calls }
 `
 
 const CHECK_HELP = `
@@ -83,6 +93,7 @@ Failed attendees of a completed event do not make it NO GO; the line counts them
 const ATTENDEE_JSON = `
 --json prints one object. Fields may be added, never changed. Times are ISO 8601.
   at, system, url, user_id
+  attendee_name         null unless ATTENDEE_NAME_COLUMN is set
   events[]              the latest start first
     event_id, name, starts_at, version
     state               queued, sent, running, indexed, erased, skipped, failed
@@ -165,6 +176,12 @@ or the chain is broken; 1: no erasure is known.
 user_id is null where the whole collection of an event was deleted.
 `
 
+const PAUSE_HELP = `
+Erasures go on, and so does all that keeps the ledger up to date. What lies in
+the queues already, up to a minute or two of work, is still done. status says
+what is paused.
+`
+
 const REDRIVE_HELP = `
 The finalizer empties the dead-letter queue into the ledger, from where replay
 takes over. What stays in the queue it could not take, most likely because the
@@ -236,7 +253,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .description(DESCRIPTION)
     .addHelpText('after', AFTER_HELP)
     .showHelpAfterError('See --help.')
-    .helpCommand(false)
+    .helpCommand('help [command]', 'the same as --help')
     .version(versionOf(), '--version', 'the release of this program')
 
   program
@@ -247,10 +264,20 @@ function programOf(exit: (code: ExitCode) => void): Command {
       'one event, with who failed and why, and who was skipped and what to tell them',
       uuid,
     )
+    .addOption(
+      new Option(
+        '--state <states>',
+        `with --event, list its attendees in these states too: ${JOB_STATES.join(', ')}, or all`,
+      ).argParser(states),
+    )
     .option('--watch', 'look again every two seconds, until Ctrl-C')
     .option('--json', 'for scripts')
     .addOption(stage())
     .addHelpText('after', STATUS_JSON)
+    .hook('preAction', (command) => {
+      const { event, state } = command.opts()
+      if (state && !event) command.error('error: --state goes with --event')
+    })
     .action(run(async () => (await import('./commands/status.ts')).status))
 
   program
@@ -273,6 +300,14 @@ function programOf(exit: (code: ExitCode) => void): Command {
       run(async () => (await import('./commands/attendee.ts')).attendee)({ ...options, user }),
     )
 
+  program
+    .command('export')
+    .description('every attendee of an event with their state and what to tell them')
+    .requiredOption('--event <id>', 'this event', uuid)
+    .requiredOption('--csv', 'as CSV')
+    .addOption(stage())
+    .action(run(async () => (await import('./commands/export.ts')).exportEvent))
+
   const replaying = program
     .command('replay')
     .description('have failed attendees tried again, and follow that until their events are settled')
@@ -283,7 +318,8 @@ function programOf(exit: (code: ExitCode) => void): Command {
         reason,
       ),
     )
-    .option('--all-failed', 'of all events')
+    .option('--all-failed', 'of all events, after a look at what that would touch')
+    .option('--yes', 'do not ask')
     .option('--no-wait', 'do not follow it')
     .addOption(stage())
     .addHelpText('after', REPLAY_HELP)
@@ -342,6 +378,22 @@ function programOf(exit: (code: ExitCode) => void): Command {
     const { event, user } = command.opts()
     if (!event && !user) command.error('error: say what to prove: --user ID, --event ID, or both')
   })
+  const pausing = (name: 'pause' | 'resume', description: string) => {
+    const command = program
+      .command(name)
+      .description(description)
+      .option('--event <id>', 'this event', uuid)
+      .option('--all', 'everything')
+      .addOption(stage())
+      .action(run(async () => (await import('./commands/pause.ts'))[name]))
+    command.hook('preAction', () => {
+      const { event, all } = command.opts()
+      if (!event === !all) command.error('error: say what: either --event ID or --all')
+    })
+    return command
+  }
+  pausing('pause', 'send nobody of an event, or of any, to the workers').addHelpText('after', PAUSE_HELP)
+  pausing('resume', 'go on with an event that is paused, or with everything')
 
   program
     .command('redrive')
@@ -353,6 +405,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
   program
     .command('dead-letters')
     .description('what lay in the dead-letter queue and is no message of ours, and how much lies there now')
+    .option('--acknowledge [ids...]', 'list these messages no more, or none of those that are there now')
     .option('--json', 'for scripts')
     .addOption(stage())
     .addHelpText('after', DEAD_LETTERS_JSON)
@@ -441,7 +494,7 @@ async function answer(
   let session: Session | undefined
   try {
     session = await openSession(stage)
-    return await command(session)
+    return await command(patient(session))
   } catch (error) {
     return tell(session ? (await import('./explain.ts')).explain(error, session.system) : error)
   }
@@ -470,6 +523,21 @@ function tell(error: unknown): ExitCode {
 const versionOf = (): string =>
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
 
+/** The session, saying after a while without any output that it waits. */
+function patient({ terminal, ...session }: Session): Session {
+  const waiting = setTimeout(
+    () => process.stderr.write(`Waiting for an answer from ${plainLines(session.system.name)} …\n`),
+    PATIENCE_MS,
+  )
+  waiting.unref()
+  const write = terminal.write
+  terminal.write = (text) => {
+    clearTimeout(waiting)
+    write(text)
+  }
+  return { ...session, terminal }
+}
+
 const matching = (pattern: RegExp, otherwise: string) => (text: string) => {
   if (pattern.test(text)) return text
   throw new InvalidArgumentError(otherwise)
@@ -484,6 +552,14 @@ function minutes(text: string): number {
   const value = Number(/^(\d+(?:\.\d+)?)m?$/.exec(text)?.[1])
   if (value <= 10_080) return value
   throw new InvalidArgumentError('It is not a number of minutes up to a week, such as 10m.')
+}
+
+function states(text: string): JobState[] {
+  if (text === 'all') return [...JOB_STATES]
+  const wanted = text.split(',')
+  const known = JOB_STATES.filter((state) => wanted.includes(state))
+  if (known.length === wanted.length) return known
+  throw new InvalidArgumentError(`Each must be one of: ${JOB_STATES.join(', ')}; or all.`)
 }
 
 function reason(text: string): string {

@@ -5,7 +5,8 @@ import { explain } from './explain.ts'
 import type { Ledger, ReplayRequest } from './ledger.ts'
 import { type ClaimedEvent, type EventStatus, isSettled, lookAt, lookAtEvent } from './status.ts'
 import type { System } from './system.ts'
-import { amount } from './words.ts'
+import { plain } from './terminal.ts'
+import { amount, figure } from './words.ts'
 
 /** What a replay has begun. */
 export interface Replay {
@@ -88,8 +89,8 @@ async function sendOutbox(ledger: Ledger, system: System): Promise<OutboxReport>
 
 const LATER = 'The scheduler sends them within a minute.'
 
-/** Sends at once what is queued. Where that is not possible, the scheduler does it a little later. */
-export async function send(ledger: Ledger, { system }: { system: System }): Promise<string> {
+/** Sends at once what is queued. Where that is not possible, the scheduler does it a little later. Returns what to tell. */
+export async function sendOutboxAndTell(ledger: Ledger, system: System): Promise<string> {
   try {
     const { sent, left, errors } = await sendOutbox(ledger, system)
     const [error] = errors
@@ -101,6 +102,46 @@ export async function send(ledger: Ledger, { system }: { system: System }): Prom
   } catch (error) {
     const known = explain(error, system)
     return `Not sent from here: ${known instanceof Error ? known.message : known} ${LATER}`
+  }
+}
+
+/** What a replay would touch. */
+export interface Preview {
+  jobs: number
+  events: string[]
+  /** The same in words: in all, and event by event. */
+  lines: string[]
+}
+
+const PREVIEWED = 20 // events
+
+/** What a replay would touch at this moment; null for nothing at all. */
+export async function previewOf(ledger: Ledger, request: ReplayRequest): Promise<Preview | null> {
+  const { jobs, events, held } = await ledger.previewReplay(request)
+  if (events.length === 0) return null
+  const runs = await ledger.progress(events.slice(0, PREVIEWED))
+  const reasons = (counts: Record<string, number>) =>
+    Object.entries(counts)
+      .filter(([reason]) => request.why === null || reason === request.why)
+      .map(([reason, count]) => `${figure(count)} × ${reason}`)
+      .join(', ')
+  const more = events.length - runs.length
+  return {
+    jobs,
+    events,
+    lines: [
+      `${amount(jobs, 'attendee')} of ${amount(events.length, 'event')} would be tried again:`,
+      ...(request.attendee === null
+        ? runs.map((run) => {
+            const why = [reasons(run.failed), request.why === null ? '' : reasons(run.skipped)]
+            return `  ${plain(run.name ?? '') || run.event_id}: ${why.filter(Boolean).join(', ') || 'its collection'}`
+          })
+        : [`  ${request.attendee}`]),
+      ...(more > 0 ? [`  … and ${amount(more, 'more event')}`] : []),
+      ...(held.length > 0
+        ? [`Not ${amount(held.length, 'event')} that the app is changing at this moment.`]
+        : []),
+    ],
   }
 }
 

@@ -1,4 +1,4 @@
-import { connectLedger, type Ledger } from './ledger.ts'
+import type { Ledger } from './ledger.ts'
 import { findSystem, type System } from './system.ts'
 import { type Terminal, terminalOf } from './terminal.ts'
 
@@ -24,6 +24,7 @@ export const sessionOf = (system: System, terminal: Terminal): Session => ({
   system,
   terminal,
   ledger: async () => {
+    const { connectLedger } = await import('./ledger.ts') // slow to load
     let key = await system.serviceRoleKey()
     const ledger = connectLedger(system.supabaseUrl, async (renew) => {
       if (renew) key = await system.serviceRoleKey()
@@ -34,6 +35,8 @@ export const sessionOf = (system: System, terminal: Terminal): Session => ({
   },
 })
 
-/** The first line of what is for people: which system this is about. */
+const { timeZone } = Intl.DateTimeFormat().resolvedOptions()
+
+/** The first line of what is for people: which system this is about, and what clock its times go by. */
 export const titleOf = ({ system, terminal }: Session): string =>
-  terminal.paint('dim', `${system.name} · ${system.supabaseUrl}`)
+  terminal.paint('dim', `${system.name} · ${system.supabaseUrl} · times in ${timeZone}`)

@@ -19,7 +19,7 @@ export function showAgain<T>(terminal: Terminal, { events, text, hint }: Shown<T
   return (seen, silentSince) => {
     const silence = silentSince && span(Date.now() - silentSince.getTime())
     const foot = silence
-      ? terminal.paint('red', `No answer from the database for ${silence}: trying again.`)
+      ? terminal.paint('red', `No answer from the database for ${silence}: still waiting for it.`)
       : terminal.paint('dim', `As of ${timeOfDay()}. ${hint}.`)
     redraw(`${text(seen)}\n\n${foot}`)
   }
@@ -30,7 +30,7 @@ function lineByLine<T>(terminal: Terminal, eventsOf: Shown<T>['events']): Watchi
   let wasSilent = false
   return (seen, silentSince) => {
     if (silentSince && !wasSilent)
-      terminal.write(`${timeOfDay()}  No answer from the database: trying again.\n`)
+      terminal.write(`${timeOfDay()}  No answer from the database: still waiting for it.\n`)
     wasSilent = silentSince !== null
     for (const event of eventsOf(seen)) {
       const line = viewLine(event)

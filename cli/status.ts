@@ -1,4 +1,12 @@
-import type { CollectionState, Forecast, Job, Progress, RunState, Unclaimed } from '../src/core/contract.ts'
+import type {
+  CollectionState,
+  Forecast,
+  Job,
+  JobState,
+  Progress,
+  RunState,
+  Unclaimed,
+} from '../src/core/contract.ts'
 import { EXIT, OperatorError } from './exit.ts'
 import type { Ledger } from './ledger.ts'
 import { reasonOf } from './reasons.ts'
@@ -12,6 +20,8 @@ export interface UnclaimedEvent {
   state: 'unclaimed'
   starts_at: string | null
   active: boolean
+  /** What an operator has paused: it, or everything. */
+  paused: 'event' | 'everything' | null
   /** How many consent. */
   attendees: number
 }
@@ -51,6 +61,10 @@ export interface ClaimedEvent {
   ready_at: string | null
   /** Whether that is after the start. */
   late: boolean
+  /** How many attendees will have no outcome at the start, if it is late. */
+  missing_at_start: number
+  /** What an operator has paused: it, or everything. Only erasures are sent then. */
+  paused: 'event' | 'everything' | null
 }
 
 /** Attendees by outcome, and those without one: queued, or in flight between the queue and their worker's report. */
@@ -61,7 +75,14 @@ export type EventStatus = ClaimedEvent | UnclaimedEvent
 /** The attendees of an event who are not in its collection though they consent, each with what happened in words. */
 export interface Details {
   failures: Pick<Job, 'user_id' | 'reason' | 'error' | 'attempts'>[]
-  skips: (Pick<Job, 'user_id' | 'reason'> & { to_attendee: string | null })[]
+  skips: (Pick<Job, 'user_id' | 'reason' | 'photo_key'> & { to_attendee: string | null })[]
+}
+
+/** One attendee of an event, with the words for their reason. */
+export interface AttendeeRow extends Job {
+  /** Null unless the operator has asked for names. */
+  name: string | null
+  to_attendee: string | null
 }
 
 /** What `ready_at` and `late` rest on, in IndexFaces calls a second. */
@@ -111,6 +132,35 @@ export async function lookAtEvent(
   )
 }
 
+/** The attendees of an event in these states, or in any: with their names where the operator has said which column holds them. */
+export async function lookAtAttendees(
+  ledger: Ledger,
+  event: string,
+  states: JobState[] | null,
+  nameColumn: string | null,
+): Promise<AttendeeRow[]> {
+  return withNames(ledger, await ledger.jobs(event, states), nameColumn)
+}
+
+/** Jobs with the words for their reasons, and with names where they are wanted. */
+export async function withNames(
+  ledger: Pick<Ledger, 'names'>,
+  jobs: Job[],
+  nameColumn: string | null,
+): Promise<AttendeeRow[]> {
+  const names = nameColumn
+    ? await ledger.names(
+        jobs.map(({ user_id }) => user_id),
+        nameColumn,
+      )
+    : {}
+  return jobs.map((job) => ({
+    ...job,
+    name: names[job.user_id] ?? null,
+    to_attendee: reasonOf(job.reason).toAttendee ?? null,
+  }))
+}
+
 /** Who of an event is not in its collection, and why. */
 export async function lookAtDetails(ledger: Ledger, event: string): Promise<Details> {
   const jobs = await ledger.jobs(event, ['failed', 'skipped'])
@@ -120,29 +170,37 @@ export async function lookAtDetails(ledger: Ledger, event: string): Promise<Deta
       .map(({ user_id, reason, error, attempts }) => ({ user_id, reason, error, attempts })),
     skips: jobs
       .filter(({ state }) => state === 'skipped')
-      .map(({ user_id, reason }) => ({
+      .map(({ user_id, reason, photo_key }) => ({
         user_id,
         reason,
+        photo_key,
         to_attendee: reasonOf(reason).toAttendee ?? null,
       })),
   }
 }
 
-function unclaimedEvent({ event_id, name, status, starts_at, active, attendees }: Unclaimed): UnclaimedEvent {
-  return { event_id, name, status, state: 'unclaimed', starts_at, active, attendees }
+function unclaimedEvent(event: Unclaimed): UnclaimedEvent {
+  return { ...event, state: 'unclaimed' }
 }
 
-function claimedEvent({ jobs, ...event }: Progress, { events }: Forecast): ClaimedEvent {
+function claimedEvent({ jobs, ...event }: Progress, { events, rate }: Forecast): ClaimedEvent {
   const { indexed = 0, skipped = 0, failed = 0, erased = 0, queued = 0, sent = 0, running = 0 } = jobs
   const written = event.collection === 'ready'
   const turn = events.findIndex(({ event_id }) => event_id === event.event_id) // they are in the order of their turns
   const forecast = events[turn]
+  const known = written && forecast !== undefined
+  const late = known && forecast.late
+  const lateness = late ? (Date.parse(forecast.done_at) - Date.parse(event.starts_at)) / 1000 : 0
   return {
     ...event,
     attendees: { indexed, skipped, failed, erased, queued, in_flight: sent + running },
-    ahead: events.slice(0, Math.max(0, turn)).reduce((sum, { open }) => sum + open, 0),
-    ready_at: (written && forecast?.done_at) || null,
-    late: written && forecast?.late === true,
+    ahead: events
+      .slice(0, Math.max(0, turn))
+      .filter(({ paused }) => !paused)
+      .reduce((sum, { open }) => sum + open, 0),
+    ready_at: known && event.paused === null ? forecast.done_at : null,
+    late,
+    missing_at_start: Math.min(queued + sent + running, Math.ceil(lateness * rate)),
   }
 }
 

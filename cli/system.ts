@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { GetQueueUrlCommand, type SQSClient } from '@aws-sdk/client-sqs'
+import type { SQSClient } from '@aws-sdk/client-sqs'
 import * as z from 'zod'
 import { EXIT, OperatorError } from './exit.ts'
 
@@ -14,6 +14,8 @@ export interface System {
   supabaseUrl: string
   /** What the AWS clients read: this process's own environment, or that of the local system. */
   environment: Environment
+  /** The column of the app's profiles that holds names, if the operator wants to see them. */
+  nameColumn: string | null
   serviceRoleKey: () => Promise<string>
   workQueueUrl: (sqs: SQSClient) => Promise<string>
   urgentQueueUrl: (sqs: SQSClient) => Promise<string>
@@ -58,8 +60,10 @@ function deployedStage(stage: string, environment: Environment): System {
   }
 }
 
-const queueUrlOf = async (sqs: SQSClient, name: string): Promise<string> =>
-  (await sqs.send(new GetQueueUrlCommand({ QueueName: name }))).QueueUrl ?? name
+async function queueUrlOf(sqs: SQSClient, name: string): Promise<string> {
+  const { GetQueueUrlCommand } = await import('@aws-sdk/client-sqs') // not every command needs it, and it is slow to load
+  return (await sqs.send(new GetQueueUrlCommand({ QueueName: name }))).QueueUrl ?? name
+}
 
 function named(name: string, environment: Environment): System {
   return {
@@ -78,6 +82,7 @@ function common(environment: Environment, usualParameter?: string) {
   return {
     supabaseUrl,
     environment,
+    nameColumn: environment.ATTENDEE_NAME_COLUMN || null,
     serviceRoleKey: async () => {
       const { SUPABASE_SERVICE_ROLE_KEY: key } = environment
       const parameter = environment.SUPABASE_SERVICE_ROLE_KEY_PARAMETER ?? usualParameter

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createInterface } from 'node:readline/promises'
 import { styleText } from 'node:util'
 import Table from 'cli-table3'
 
@@ -13,6 +15,8 @@ export interface Terminal {
   /** Colours text, where colours are wanted. */
   paint: (style: Style, text: string) => string
   write: (text: string) => void
+  /** Asks whether to go on, where somebody is there to answer. */
+  ask?: (question: string) => Promise<boolean>
 }
 
 const USUAL_COLUMNS = 100
@@ -34,7 +38,16 @@ export function terminalOf(
     live: stream.isTTY && environment.TERM !== 'dumb',
     paint: (style, text) => (colours ? styleText(style, text, { validateStream: false }) : text),
     write: (text) => void stream.write(text),
+    ...(stream.isTTY && process.stdin.isTTY ? { ask: askOn(stream) } : {}),
   }
+}
+
+const askOn = (output: NodeJS.WriteStream) => async (question: string) => {
+  const lines = createInterface({ input: process.stdin, output })
+  const closed = once(lines, 'close').then(() => '') // Ctrl-C and Ctrl-D are a no
+  const answer = await Promise.race([lines.question(question), closed])
+  lines.close()
+  return /^y(es)?$/i.test(answer.trim())
 }
 
 const CURSOR_UP = (lines: number) => (lines > 0 ? `\x1b[${lines}A` : '')

@@ -28,6 +28,8 @@ export function verdictOf(event: EventStatus, now: Date): Verdict {
   if (event.collection !== 'ready') against.push(`its collection is ${event.collection}`)
 
   const { indexed, skipped, failed } = event.attendees
+  if (event.paused !== null && openOf(event) > 0)
+    against.push(`an operator has paused ${event.paused === 'event' ? 'it' : 'everything'}`)
   const waited = event.oldest_open === null ? 0 : now.getTime() - Date.parse(event.oldest_open)
   if (event.status === 'completed' && waited > UNDER_WAY_MS)
     against.push(`${amount(openOf(event), 'change')} wait, the oldest for ${span(waited)}`)

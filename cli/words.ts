@@ -37,3 +37,6 @@ export function away(time: string, now: Date): string {
   const ms = Date.parse(time) - now.getTime()
   return ms >= 0 ? `in ${span(ms)}` : `${span(-ms)} ago`
 }
+
+/** An answer that takes longer than this is said to be waited for. */
+export const PATIENCE_MS = 3_000

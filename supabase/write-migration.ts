@@ -25,6 +25,7 @@ export const SOURCES = [
   'receipts',
   'claim',
   'collections',
+  'pause',
   'outbox',
   'lease',
   'complete',

@@ -25,6 +25,8 @@ export interface AttendeeDocument {
   system: string
   url: string
   user_id: string
+  /** Null unless the operator has asked for names. */
+  attendee_name: string | null
   /** The latest start first. */
   events: AttendeeEvent[]
 }
@@ -50,12 +52,15 @@ export async function attendee(session: Session, options: AttendeeOptions): Prom
     ...job,
     to_attendee: reasonOf(job.reason).toAttendee ?? null,
   }))
+  const named = system.nameColumn ? await ledger.names([user], system.nameColumn) : {}
+  const attendeeName = named[user] ?? null
   if (json) {
     const document: AttendeeDocument = {
       at: new Date().toISOString(),
       system: system.name,
       url: system.supabaseUrl,
       user_id: user,
+      attendee_name: attendeeName,
       events,
     }
     terminal.write(`${jsonOf(document, 2)}\n`)
@@ -66,7 +71,9 @@ export async function attendee(session: Session, options: AttendeeOptions): Prom
       ? `\n\n… and ${figure(jobs.length - SHOWN)} earlier events: --json lists them all`
       : ''
   const now = new Date()
-  const texts = events.map((each) => viewAttendee(each, user, { terminal, now, option: system.option }))
+  const texts = events.map((each) =>
+    viewAttendee(each, { user, name: attendeeName }, { terminal, now, option: system.option }),
+  )
   terminal.write(`${titleOf(session)}\n\n${texts.join('\n\n')}${more}\n`)
   return EXIT.done
 }

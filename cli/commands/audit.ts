@@ -11,7 +11,7 @@ import {
 import { collectionsOf } from '../collections.ts'
 import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
-import { send } from '../replay.ts'
+import { sendOutboxAndTell } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt, lookAtEvent } from '../status.ts'
@@ -102,7 +102,7 @@ class Audit {
   async #repair(events: string[]): Promise<Audited[] | null> {
     const { system, terminal } = this.#session
     await processChanges(this.#ledger)
-    this.#say(`Repairing. ${await send(this.#ledger, this.#session)}\n`)
+    this.#say(`Repairing. ${await sendOutboxAndTell(this.#ledger, this.#session.system)}\n`)
     const show = this.#options.json
       ? () => {}
       : showAgain<EventStatus[]>(terminal, {

@@ -1,6 +1,6 @@
 import type { KeptLetter } from '../../src/core/contract.ts'
 import { connectSqs } from '../../src/core/queue.ts'
-import { EXIT, type ExitCode } from '../exit.ts'
+import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
 import { countMessages, deadLetterQueueOf, type QueueCounts } from '../queues.ts'
 import { type Session, titleOf } from '../session.ts'
 import { cut, jsonOf, plain, type Terminal, tableOf, wrap } from '../terminal.ts'
@@ -8,6 +8,8 @@ import { amount, clock, figure } from '../words.ts'
 
 export interface DeadLettersOptions {
   json?: boolean
+  /** The ids of messages that are to be listed no more; true: of all. */
+  acknowledge?: string[] | true
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
@@ -23,7 +25,9 @@ export interface DeadLettersDocument {
 
 const SHOWN = 20
 
-export async function deadLetters(session: Session, { json = false }: DeadLettersOptions): Promise<ExitCode> {
+export async function deadLetters(session: Session, options: DeadLettersOptions): Promise<ExitCode> {
+  if (options.acknowledge !== undefined) return acknowledge(session, options.acknowledge)
+  const { json = false } = options
   const { system, terminal } = session
   const [counts, kept] = await Promise.allSettled([
     countDeadLetters(session),
@@ -52,7 +56,17 @@ export async function deadLetters(session: Session, { json = false }: DeadLetter
   return EXIT.done
 }
 
-async function countDeadLetters({ system }: Session): Promise<QueueCounts> {
+async function acknowledge(session: Session, messages: string[] | true): Promise<ExitCode> {
+  const count = await (await session.ledger()).acknowledge(messages === true ? null : messages)
+  if (count === 0)
+    throw new OperatorError(EXIT.notDone, 'No such message is kept, or all of them are acknowledged.')
+  session.terminal.write(
+    `${titleOf(session)}\n\n${amount(count, 'message')} acknowledged: listed no more, and still in the table.\n`,
+  )
+  return EXIT.done
+}
+
+export async function countDeadLetters({ system }: Pick<Session, 'system'>): Promise<QueueCounts> {
   const sqs = connectSqs()
   return countMessages(sqs, await deadLetterQueueOf(sqs, await system.workQueueUrl(sqs)))
 }
@@ -82,5 +96,5 @@ function viewKept(letters: KeptLetter[], total: number, terminal: Terminal): str
   }))
   const more =
     total > letters.length ? `\n… and ${figure(total - letters.length)} older: --json lists them all` : ''
-  return `Kept as no messages of ours: ${amount(total, 'message')}, the latest first.\n\n${tableOf(columns, rows, terminal)}${more}`
+  return `Kept as no messages of ours: ${amount(total, 'message')}, the latest first. To have them listed no more: --acknowledge ID…, or --acknowledge for all.\n\n${tableOf(columns, rows, terminal)}${more}`
 }

@@ -2,7 +2,7 @@ import type { OpenErasure } from '../../src/core/contract.ts'
 import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
 import { type Asked, isOver, proofOf, verify } from '../receipts.ts'
-import { send } from '../replay.ts'
+import { sendOutboxAndTell } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
 import { viewProof } from '../views/receipts.ts'
 import { watch } from '../watch.ts'
@@ -32,7 +32,7 @@ export async function erase(session: Session, options: EraseOptions): Promise<Ex
     terminal.write(`Nothing is done yet. To do it: npx event-indexer erase${system.option}${who} --yes\n`)
     return EXIT.notDone
   }
-  if (options.user !== undefined) terminal.write(`${await send(ledger, session)}\n`)
+  if (options.user !== undefined) terminal.write(`${await sendOutboxAndTell(ledger, session.system)}\n`)
   const again = `npx event-indexer prove${system.option}${who}`
   if (!options.wait) {
     terminal.write(`To see whether it is done: ${again}\n`)

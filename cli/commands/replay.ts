@@ -1,6 +1,6 @@
 import { EXIT, type ExitCode } from '../exit.ts'
-import type { ReplayRequest } from '../ledger.ts'
-import { replay as begin, outcomeOf, type Replay, send } from '../replay.ts'
+import type { Ledger, ReplayRequest } from '../ledger.ts'
+import { replay as begin, outcomeOf, previewOf, type Replay, sendOutboxAndTell } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt } from '../status.ts'
@@ -14,6 +14,8 @@ export interface ReplayOptions {
   reason?: string
   /** Whether to follow the events until they are settled. */
   wait: boolean
+  /** Whether to replay the failed attendees of all events without asking. */
+  yes?: boolean
 }
 
 export async function replay(session: Session, options: ReplayOptions): Promise<ExitCode> {
@@ -24,25 +26,50 @@ export async function replay(session: Session, options: ReplayOptions): Promise<
     attendee: options.user ?? null,
     why: options.reason ?? null,
   }
+  if (request.event === null && !options.yes && !(await confirmed(ledger, request, session)))
+    return EXIT.notDone
   const begun = await begin(ledger, system, request)
   const look = async () => (await lookAt(ledger, begun.events)).events
   const before = await look()
   terminal.write(`${titleOf(session)}\n\n${announce(begun)}\n`)
-  terminal.write(`${await send(ledger, session)}\n\n`)
+  terminal.write(`${await sendOutboxAndTell(ledger, system)}\n\n`)
   const heldCode = begun.held.length > 0 ? EXIT.held : EXIT.done
-  if (!options.wait) return heldCode
+  const paused = before.filter((event) => event.paused !== null)
+  if (paused.length > 0)
+    terminal.write(
+      `Paused, and so not sent: ${amount(paused.length, 'event')}. npx event-indexer resume${system.option} …\n\n`,
+    )
+  if (!options.wait || paused.length === before.length) return heldCode
 
   const show = showAgain<EventStatus[]>(terminal, {
     events: (events) => events,
     text: (events) => viewOverview(events, { terminal, now: new Date(), option: system.option }),
     hint: 'Ctrl-C leaves it running',
   })
-  const { seen, interrupted } = await watch({ look, show, isOver: (events) => events.every(isSettled) })
+  const { seen, interrupted } = await watch({
+    look,
+    show,
+    isOver: (events) => events.every((event) => isSettled(event) || event.paused !== null),
+  })
   if (interrupted) {
     terminal.write(`\nLeft running. To follow it again: npx event-indexer status${system.option} --watch\n`)
     return EXIT.interrupted
   }
   return conclude(before, seen ?? [], begun.begun ? ' again' : '', session) ?? heldCode
+}
+
+/** Says what a replay of all events would touch, and asks whether to do it. */
+async function confirmed(ledger: Ledger, request: ReplayRequest, { terminal }: Session): Promise<boolean> {
+  const preview = await previewOf(ledger, request)
+  if (preview === null) return true // nothing would be touched, which the replay itself explains
+  terminal.write(`${preview.lines.join('\n')}\n`)
+  if (terminal.ask === undefined) {
+    terminal.write('Nothing was replayed. To do it: the same command with --yes.\n')
+    return false
+  }
+  if (await terminal.ask('Replay them? [y/N] ')) return true
+  terminal.write('Nothing was replayed.\n')
+  return false
 }
 
 function announce({ jobs, begun, events, held }: Replay): string {

@@ -1,10 +1,21 @@
+import type { JobState } from '../../src/core/contract.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
-import { type Details, type EventStatus, lookAt, lookAtDetails, lookAtEvent, type Pace } from '../status.ts'
+import {
+  type AttendeeRow,
+  type Details,
+  type EventStatus,
+  lookAt,
+  lookAtAttendees,
+  lookAtDetails,
+  lookAtEvent,
+  type Pace,
+} from '../status.ts'
+import type { System } from '../system.ts'
 import { jsonOf, wrap } from '../terminal.ts'
-import { viewEvent } from '../views/event.ts'
+import { viewAttendees, viewEvent } from '../views/event.ts'
 import { viewOverview } from '../views/overview.ts'
 import { rateOf } from '../views/view.ts'
 import { watch } from '../watch.ts'
@@ -13,6 +24,8 @@ export interface StatusOptions {
   event?: string
   watch?: boolean
   json?: boolean
+  /** With an event: list its attendees in these states too. */
+  state?: JobState[]
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
@@ -24,7 +37,7 @@ export interface StatusDocument {
   index_faces_tps: number
   index_faces_rate: number
   /** With --event: the one event, with its details if it is claimed. */
-  events: (EventStatus & Partial<Details>)[]
+  events: (EventStatus & Partial<Details> & { attendee_list?: AttendeeRow[] })[]
 }
 
 interface Seen {
@@ -32,12 +45,16 @@ interface Seen {
   pace: Pace
   /** Of the one event that was asked for. */
   details: Details | null
+  /** Of that event, those in the states that were asked for. */
+  list: AttendeeRow[] | null
 }
 
 export async function status(session: Session, options: StatusOptions): Promise<ExitCode> {
   const { terminal } = session
   const ledger = await session.ledger()
-  const look = options.event ? oneEvent(options.event, ledger) : allEvents(ledger)
+  const look = options.event
+    ? oneEvent(options.event, options.state ?? [], ledger, session.system)
+    : allEvents(ledger)
   if (!options.watch) {
     const seen = await look()
     terminal.write(`${options.json ? json(seen, session, 2) : text(seen, options, session)}\n`)
@@ -57,10 +74,16 @@ export async function status(session: Session, options: StatusOptions): Promise<
 const allEvents = (ledger: Ledger) => async (): Promise<Seen> => ({
   ...(await lookAt(ledger, null)),
   details: null,
+  list: null,
 })
 
 /** Looks at one event. Who is not in its collection is asked for again only when their number has changed. */
-function oneEvent(event: string, ledger: Ledger): () => Promise<Seen> {
+function oneEvent(
+  event: string,
+  states: JobState[],
+  ledger: Ledger,
+  { nameColumn }: System,
+): () => Promise<Seen> {
   let details: Details | null = null
   let detailed = ''
   return async () => {
@@ -70,28 +93,30 @@ function oneEvent(event: string, ledger: Ledger): () => Promise<Seen> {
       if (reasons !== detailed) details = await lookAtDetails(ledger, event)
       detailed = reasons
     }
-    return { events: [status], pace, details }
+    const list = states.length > 0 ? await lookAtAttendees(ledger, event, states, nameColumn) : null
+    return { events: [status], pace, details, list }
   }
 }
 
-function json({ events, pace, details }: Seen, { system }: Session, indent?: number): string {
+function json({ events, pace, details, list }: Seen, { system }: Session, indent?: number): string {
   const document: StatusDocument = {
     at: new Date().toISOString(),
     system: system.name,
     url: system.supabaseUrl,
     index_faces_tps: pace.tps,
     index_faces_rate: pace.rate,
-    events: events.map((event) => ({ ...event, ...details })),
+    events: events.map((event) => ({ ...event, ...details, ...(list && { attendee_list: list }) })),
   }
   return jsonOf(document, indent)
 }
 
-function text({ events, pace, details }: Seen, { event }: StatusOptions, session: Session): string {
+function text({ events, pace, details, list }: Seen, { event }: StatusOptions, session: Session): string {
   const { system, terminal } = session
   const view = { terminal, now: new Date(), option: system.option }
   const [first] = events
   const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view)
   const lines = [titleOf(session), '', body]
+  if (list) lines.push('', viewAttendees(list, view))
   if (events.some(({ state }) => state === 'in_progress')) {
     lines.push('', terminal.paint('dim', wrap(paceNote(pace, events), terminal.columns, 0)))
   }

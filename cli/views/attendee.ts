@@ -7,7 +7,11 @@ import type { View } from './view.ts'
 const INDENT = 12
 
 /** One attendee of one event: how they stand, why, and what the last attempts met. */
-export function viewAttendee(job: AttendeeEvent, user: string, { terminal, now, option }: View): string {
+export function viewAttendee(
+  job: AttendeeEvent,
+  { user, name }: { user: string; name: string | null },
+  { terminal, now, option }: View,
+): string {
   const { paint, columns } = terminal
   const fact = (label: string, value: string) =>
     paint('dim', `  ${label}`.padEnd(INDENT)) + wrap(plain(value), columns, INDENT).trimStart()
@@ -17,6 +21,7 @@ export function viewAttendee(job: AttendeeEvent, user: string, { terminal, now, 
     paint('dim', `${job.event_id}, starts ${clock(job.starts_at, now)}, ${away(job.starts_at, now)}`),
     fact('State', job.reason === null ? job.state : `${job.state}: ${title} (${job.reason})`),
   ]
+  if (name !== null) lines.splice(2, 0, fact('Name', name))
   if (remedy) lines.push(fact('', remedy))
   if (toAttendee) lines.push(fact('', `Tell them: “${toAttendee}”`))
   if (job.error !== null) lines.push(fact('Error', job.error))

@@ -5,7 +5,7 @@ import { lateOf, type View } from './view.ts'
 
 /** Something about an event that needs somebody. */
 export interface Concern {
-  label: 'LATE' | 'FAILED' | 'STUCK' | 'WAITS'
+  label: 'LATE' | 'FAILED' | 'STUCK' | 'WAITS' | 'PAUSED'
   text: string
   /** What to type. */
   command?: string
@@ -23,11 +23,11 @@ export function viewConcern({ label, text, command }: Concern, { paint, columns 
 export function concernsOf(event: EventStatus, { now, option }: View): Concern[] {
   if (event.state === 'unclaimed') {
     const text = whyUnclaimed(event, now)
-    return text ? [{ label: 'WAITS', text }] : []
+    return [...pausedOf(event, option), ...(text ? [{ label: 'WAITS' as const, text }] : [])]
   }
-  const concerns: Concern[] = []
+  const concerns = pausedOf(event, option)
   if (event.late && event.ready_at) {
-    const text = `ready at ${clock(event.ready_at, now)}, ${lateOf(event)} after its start, at the present pace.`
+    const text = `ready at ${clock(event.ready_at, now)}, ${lateOf(event)} after its start, at the present pace; ${amount(event.missing_at_start, 'attendee')} will be missing then. ${FASTER}`
     concerns.push({ label: 'LATE', text })
   }
   if (event.state === 'failed' && event.reason === 'collection_failed') {
@@ -46,10 +46,32 @@ export function concernsOf(event: EventStatus, { now, option }: View): Concern[]
   return concerns
 }
 
+const FASTER =
+  "If the account's quota of IndexFaces is higher than INDEX_FACES_TPS, deploy with that value; else ask AWS for more."
+
+/** That an operator has paused it, while it has somebody to index. */
+function pausedOf(event: EventStatus, option: string): Concern[] {
+  const open = event.state === 'unclaimed' ? event.attendees : openOf(event)
+  if (event.paused === null || open === 0) return []
+  const what = event.paused === 'event' ? 'an operator has paused it' : 'an operator has paused everything'
+  const late =
+    event.state !== 'unclaimed' && event.late
+      ? ` Even if it is resumed now, ${amount(event.missing_at_start, 'attendee')} will be missing at its start.`
+      : ''
+  return [
+    {
+      label: 'PAUSED',
+      text: `${what}; ${amount(open, 'attendee')} wait, erasures go on.${late} To go on:`,
+      command: `npx event-indexer resume${option} ${event.paused === 'event' ? `--event ${event.event_id}` : '--all'}`,
+    },
+  ]
+}
+
 const STUCK_AFTER_MS = 120_000 // what `ended_lately` looks back
 
 /** Whether nobody of it has had an outcome of late though somebody waits, and it is its turn. */
-const isStuck = ({ ahead, ended_lately, oldest_open }: ClaimedEvent, now: Date): boolean =>
+const isStuck = ({ ahead, ended_lately, oldest_open, paused }: ClaimedEvent, now: Date): boolean =>
+  paused === null &&
   ended_lately === 0 &&
   ahead === 0 &&
   oldest_open !== null &&

@@ -1,5 +1,6 @@
-import { type Reason, reasonOf } from '../reasons.ts'
-import { type ClaimedEvent, type Details, type EventStatus, openOf } from '../status.ts'
+import { adviceOf } from '../advice.ts'
+import { reasonOf } from '../reasons.ts'
+import { type AttendeeRow, type ClaimedEvent, type Details, type EventStatus, openOf } from '../status.ts'
 import { plain, type Terminal, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
 import { concernsOf, viewConcern } from './concerns.ts'
@@ -9,8 +10,22 @@ import { nameOf, rateOf, readyOf, STYLES, statusOf, type View } from './view.ts'
 export function viewEvent(event: EventStatus, details: Details | null, view: View): string {
   const parts = [viewHead(event, view), viewFacts(event, view)]
   if (event.state !== 'unclaimed') parts.push(viewOpen(event, view))
-  if (details) parts.push(viewFailures(event, details, view), viewSkips(details, view))
+  if (details) parts.push(viewFailures(event, details, view), viewSkips(event, details, view))
   return parts.filter(Boolean).join('\n\n')
+}
+
+const LISTED = 1000 // attendees
+
+/** The attendees of an event, one a line: id, state and reason, and the name where names are wanted. */
+export function viewAttendees(attendees: AttendeeRow[], { terminal }: View): string {
+  const lines = attendees.slice(0, LISTED).map(({ user_id, name, state, reason, photo_key }) => {
+    const key = reason === 'photo_missing' && photo_key ? `, ${plain(photo_key)}` : ''
+    const why = reason === null ? '' : `: ${reasonOf(reason).title} (${reason})${key}`
+    return wrap(`${user_id}  ${name === null ? '' : `${plain(name)}  `}${state}${why}`, terminal.columns, 2)
+  })
+  const more = attendees.length - LISTED
+  if (more > 0) lines.push(`  … and ${figure(more)} more: --json lists them all`)
+  return [terminal.paint('bold', amount(attendees.length, 'attendee')), ...lines].join('\n')
 }
 
 function viewHead(event: EventStatus, view: View): string {
@@ -20,9 +35,12 @@ function viewHead(event: EventStatus, view: View): string {
   return concerns.length > 0 ? `${head}\n\n${concerns.join('\n')}` : head
 }
 
+const FACT = 12 // columns before the value of a fact
+
 function viewFacts(event: EventStatus, { terminal, now }: View): string {
   const { paint } = terminal
-  const fact = (label: string, value: string) => `  ${paint('dim', label.padEnd(10))}${value}`
+  const fact = (label: string, value: string) =>
+    `  ${paint('dim', label.padEnd(10))}${wrap(value, terminal.columns, FACT).trimStart()}`
   const start =
     event.starts_at === null ? 'never' : `${clock(event.starts_at, now)}, ${away(event.starts_at, now)}`
   const status = paint(STYLES[event.state], statusOf(event))
@@ -45,22 +63,26 @@ function viewFacts(event: EventStatus, { terminal, now }: View): string {
     fact('Skipped', figure(skipped)),
     fact('Failed', failed > 0 ? paint('red', figure(failed)) : '0'),
     fact('Erased', figure(erased)),
+    ...(event.paused === null
+      ? []
+      : [fact('Paused', event.paused === 'event' ? 'yes' : 'yes, with everything')]),
     fact('Open', `${figure(queued)} queued, ${figure(in_flight)} in flight${oldest}`),
     fact('Ended', `${rateOf(event.ended_lately)} in the last two minutes`),
     fact('Calls', `${figure(event.index_calls)} of IndexFaces`),
   ].join('\n')
 }
 
-const BAR = 48
+const BAR = 48 // characters, where there is room for it
 
 /** How far it is: attendees with an outcome among all. */
-function barOf(event: ClaimedEvent, { paint }: Terminal): string {
+function barOf(event: ClaimedEvent, { paint, columns }: Terminal): string {
   const { indexed, skipped, failed, erased } = event.attendees
   const ended = indexed + skipped + failed + erased
   const all = ended + openOf(event)
   if (all === 0) return 'nobody to index so far'
-  const filled = Math.floor((ended / all) * BAR)
-  const bar = paint('green', '█'.repeat(filled)) + paint('dim', '░'.repeat(BAR - filled))
+  const width = Math.max(10, Math.min(BAR, columns - FACT - 6))
+  const filled = Math.floor((ended / all) * width)
+  const bar = paint('green', '█'.repeat(filled)) + paint('dim', '░'.repeat(width - filled))
   return `${bar} ${Math.floor((ended / all) * 100)} %`
 }
 
@@ -80,7 +102,7 @@ function viewOpen({ open }: ClaimedEvent, { terminal }: View): string {
 function viewFailures(event: EventStatus, { failures }: Details, { terminal, option }: View): string {
   if (failures.length === 0) return ''
   const groups = [...groupBy(failures, ({ reason }) => reason ?? 'unknown')].flatMap(([code, group]) => [
-    ...introduce(code, group.length, terminal),
+    ...introduce(code, group.length, event, terminal),
     ...[...groupBy(group, ({ error }) => error ?? 'no error was recorded')].flatMap(([error, jobs]) => [
       wrap(plain(error), terminal.columns, 4),
       ...list(jobs, ({ user_id, attempts }) => `${user_id}  ${amount(attempts, 'attempt')}`, terminal),
@@ -89,28 +111,37 @@ function viewFailures(event: EventStatus, { failures }: Details, { terminal, opt
   return [
     terminal.paint('red', `FAILED ${figure(failures.length)}`),
     ...groups,
-    '  They are tried again by themselves at growing intervals while the event lasts; at once by:',
+    wrap(
+      'They are tried again by themselves at growing intervals while the event lasts; at once by:',
+      terminal.columns,
+      2,
+    ),
     `    npx event-indexer replay${option} --event ${event.event_id}`,
   ].join('\n')
 }
 
-function viewSkips({ skips }: Details, { terminal }: View): string {
+function viewSkips(event: EventStatus, { skips }: Details, { terminal }: View): string {
   if (skips.length === 0) return ''
   const groups = [...groupBy(skips, ({ reason }) => reason ?? 'unknown')].flatMap(([code, group]) => [
-    ...introduce(code, group.length, terminal),
-    ...list(group, ({ user_id }) => user_id, terminal),
+    ...introduce(code, group.length, event, terminal),
+    ...list(
+      group,
+      ({ user_id, photo_key }) =>
+        code === 'photo_missing' ? `${user_id}  ${plain(photo_key ?? '')}` : user_id,
+      terminal,
+    ),
   ])
   return [
     terminal.paint('yellow', `SKIPPED ${figure(skips.length)}`),
     ...groups,
-    '  An attendee who changes their photo is looked at again by itself.',
+    wrap('An attendee who changes their photo is looked at again by itself.', terminal.columns, 2),
   ].join('\n')
 }
 
 /** The reason, what the operator does about it, and what to tell the attendees. */
-function introduce(code: string, count: number, { paint, columns }: Terminal): string[] {
-  const { title, remedy, toAttendee }: Reason = reasonOf(code)
-  const head = `  ${paint('bold', `${figure(count)} × ${title}`)} ${paint('dim', `(${code})`)}`
+function introduce(code: string, count: number, event: EventStatus, { paint, columns }: Terminal): string[] {
+  const head = `  ${paint('bold', `${figure(count)} × ${reasonOf(code).title}`)} ${paint('dim', `(${code})`)}`
+  const { remedy, toAttendee } = adviceOf(code, count, event)
   const advice = [remedy, toAttendee && `Tell them: “${toAttendee}”`].filter((line) => line !== undefined)
   return [head, ...advice.map((line) => wrap(line, columns, 4))]
 }

@@ -1,8 +1,8 @@
 import { type EventStatus, openOf } from '../status.ts'
-import { type Column, type Terminal, tableOf } from '../terminal.ts'
+import { type Column, type Style, type Terminal, tableOf, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
 import { concernsOf, failureOf, viewConcern } from './concerns.ts'
-import { lateOf, nameOf, readyOf, STYLES, statusOf, type View } from './view.ts'
+import { lateOf, nameOf, readyOf, STYLES, statusOf, type View, viewLine } from './view.ts'
 
 /** Several events: first what needs somebody, then a table. */
 export function viewOverview(events: EventStatus[], view: View): string {
@@ -19,9 +19,15 @@ function viewConcerns(events: EventStatus[], view: View): string {
   )
   if (concerns.length > 0) return concerns.join('\n')
   const isDone = events.every(({ state }) => state === 'completed')
-  const calm = `${isDone ? 'All done' : 'All as it should be'}: ${amount(events.length, 'event')}.`
-  return view.terminal.paint('green', calm)
+  const skipped = events.reduce((sum, event) => sum + skippedOf(event), 0)
+  const but = skipped > 0 ? `, but ${amount(skipped, 'attendee')} skipped: nobody recognises them` : ''
+  const calm = `${isDone ? 'All done' : 'All as it should be'}: ${amount(events.length, 'event')}${but}.`
+  return view.terminal.paint(skipped > 0 ? 'yellow' : 'green', calm)
 }
+
+const skippedOf = (event: EventStatus) => (event.state === 'unclaimed' ? 0 : event.attendees.skipped)
+
+const NARROW = 14 // a name with less room than this is no name
 
 const LEAST_NAME = 34 // so that the table is not narrower than the lines below its rows
 
@@ -37,13 +43,33 @@ function viewTable(events: EventStatus[], view: View): string {
     { head: 'OPEN', width: 6, align: 'right' },
   ]
   const room = terminal.columns - columns.reduce((sum, { width }) => sum + width + 2, 0)
+  if (room < NARROW) return events.map((event) => narrowOf(event, view)).join('\n')
   const name = Math.max(LEAST_NAME, ...events.map((event) => nameOf(event).length))
   const rows = events.map((event, index) => ({
     cells: cellsOf(event, starts[index] ?? '', terminal),
     below: linesOf(event, view),
   }))
-  return tableOf([{ head: 'EVENT', width: Math.max(16, Math.min(name, room)) }, ...columns], rows, terminal)
+  return tableOf([{ head: 'EVENT', width: Math.min(name, room) }, ...columns], rows, terminal)
 }
+
+/** An event where a row of the table has no room: everything about it in lines of their own. */
+function narrowOf(event: EventStatus, view: View): string {
+  const { terminal, now } = view
+  const start = event.starts_at === null ? 'no start' : clock(event.starts_at, now)
+  const lines = [
+    viewLine(event),
+    `start ${start}`,
+    ...linesOf(event, { ...view, terminal: { ...terminal, paint: plainText } }),
+  ]
+  const [head = '', ...rest] = lines.map((line, index) =>
+    wrap(line.trim(), terminal.columns, index === 0 ? 0 : 2),
+  )
+  return [terminal.paint(STYLES[event.state], head), ...rest.map((line) => terminal.paint('dim', line))].join(
+    '\n',
+  )
+}
+
+const plainText = (_: Style, text: string) => text
 
 function cellsOf(event: EventStatus, start: string, { paint }: Terminal): string[] {
   const name = paint('bold', nameOf(event))

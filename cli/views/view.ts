@@ -15,6 +15,7 @@ export const nameOf = ({ name }: EventStatus): string => plain(name ?? '') || '(
 /** The app's word for how an event stands, where it has one that fits. */
 export function statusOf(event: EventStatus): string {
   if (event.state === 'unclaimed') return event.active ? (event.status ?? 'no status') : 'inactive'
+  if (event.paused !== null && openOf(event) > 0) return 'paused'
   return event.status === null ? 'deleted' : event.status.replace('_', ' ')
 }
 

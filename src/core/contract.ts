@@ -132,6 +132,7 @@ const forecast = z.object({
       open: z.number(),
       done_at: z.string(),
       late: z.boolean(),
+      paused: z.boolean(),
     }),
   ),
 })
@@ -159,6 +160,7 @@ const progress = z.array(
     oldest_open: z.nullable(z.string()),
     last_ended: z.nullable(z.string()),
     ended_lately: z.number(),
+    paused: z.nullable(z.enum(['event', 'everything'])),
   }),
 )
 export type Progress = z.output<typeof progress>[number]
@@ -170,6 +172,7 @@ const unclaimed = z.array(
     status: z.nullable(z.string()),
     starts_at: z.nullable(z.string()),
     active: z.boolean(),
+    paused: z.nullable(z.enum(['event', 'everything'])),
     attendees: z.number(),
   }),
 )
@@ -241,6 +244,7 @@ const receipt = z.extend(erasure, {
 export type OpenErasure = z.output<typeof openErasure>
 /** The proof of an erasure, a link of the chain. */
 export type Receipt = z.output<typeof receipt>
+const pauses = z.array(z.object({ event_id: z.nullable(id), since: z.string() }))
 
 const health = z.object({
   failed_jobs: z.number(),
@@ -435,7 +439,12 @@ export const CONTRACT = {
   orphans_due: { args: {}, answer: z.boolean() },
   orphans: { args: { events: uuids }, answer: z.array(id) },
   replay: {
-    args: { event: optional(uuid), attendee: optional(uuid), why: optional(text) },
+    args: {
+      event: optional(uuid),
+      attendee: optional(uuid),
+      why: optional(text),
+      dry_run: optional(boolean),
+    },
     answer: z.object({ jobs: z.number(), events: z.array(id), held: z.array(id) }),
   },
   progress: { args: { events: optional(uuids) }, answer: progress },
@@ -450,6 +459,12 @@ export const CONTRACT = {
     args: { before_at: optional(timestamp), before_id: optional(text), page: optional(integer) },
     answer: z.object({ total: z.number(), letters: z.array(keptLetter) }),
   },
+  acknowledge_dead_letters: { args: { messages: optional(texts) }, answer: z.number() },
+  find_jobs: { args: { event: uuid, wanted: text, name_column: optional(text) }, answer: z.array(job) },
+  names: { args: { attendees: uuids, name_column: text }, answer: z.record(id, z.string()) },
+  pause: { args: { event: optional(uuid) }, answer: z.boolean() },
+  resume: { args: { event: optional(uuid) }, answer: z.number() },
+  pauses: { args: {}, answer: pauses },
   health: { args: { window_minutes: number }, answer: health },
   doctor: { args: {}, answer: doctor },
   begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },

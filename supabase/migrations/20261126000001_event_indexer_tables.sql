@@ -147,7 +147,15 @@ create table indexing.dead_letters (
   body        text not null,
   attributes  jsonb not null,
   problem     text not null,
-  received_at timestamptz not null default clock_timestamp()
+  received_at timestamptz not null default clock_timestamp(),
+  acknowledged_at timestamptz -- an operator has seen it, and wants it shown no more
+);
+
+-- What operators have paused.
+create table indexing.pauses (
+  event_id uuid, -- null: everything
+  since    timestamptz not null default clock_timestamp(),
+  constraint pauses_once unique nulls not distinct (event_id)
 );
 
 -- Erasures whose proof is not complete. Receipts are made of those that have ended; see receipts.sql.
@@ -216,4 +224,5 @@ alter table indexing.nudging enable row level security;
 alter table indexing.erasures enable row level security;
 alter table indexing.receipts enable row level security;
 alter table indexing.receipt_chain enable row level security;
+alter table indexing.pauses enable row level security;
 revoke all on all tables in schema indexing from public, anon, authenticated, service_role;

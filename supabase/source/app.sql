@@ -52,6 +52,13 @@ returns table (user_id uuid, photo_path text) language sql stable as $$
   from {profiles.table}
 $$;
 
+-- The names of attendees, by the column that the operator says holds them; nobody where there is no such column.
+create or replace function indexing.app_names_of(attendees uuid[], name_column text)
+returns table (user_id uuid, name text) language sql stable as $$
+  select {profiles.user_id}, to_jsonb(p) ->> app_names_of.name_column from {profiles.table} p
+  where {profiles.user_id} = any (app_names_of.attendees) and to_jsonb(p) ->> app_names_of.name_column is not null
+$$;
+
 -- Locks the rows of these events. Returns those that we hold now or that no longer exist; never waits for the app, so a row
 -- that it holds locked is left out.
 create or replace function indexing.app_lock_events(events uuid[]) returns uuid[]

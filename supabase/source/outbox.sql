@@ -61,7 +61,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- Marks up to `page` queued jobs as sent with a send batch, in the order of the outbox. Jobs whose collection is not there
--- yet stay queued. Returns the jobs as take_send_batch does.
+-- yet, or whose event is paused, stay queued; erasures know no pause. Returns the jobs as take_send_batch does.
 --   queued_as_urgent  which jobs: those queued for the urgent queue or the others …
 --   of_priority       … of this priority …
 --   before            … and of events that start before this
@@ -69,11 +69,18 @@ $$;
 create or replace function indexing.hand_out(
   batch bigint, queued_as_urgent boolean, through_urgent boolean, of_priority integer, before timestamptz, page integer
 ) returns jsonb
-language plpgsql set search_path = '' set enable_bitmapscan = off as $$ -- in the index's order, whatever the statistics say
+language plpgsql set search_path = '' set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off as $$ -- in the index's order and by key, whatever the statistics say
 declare
-  waiting constant uuid[] := array(select r.event_id from indexing.event_runs r where r.collection = 'missing');
+  waiting constant uuid[] := array(
+    select r.event_id from indexing.event_runs r where r.collection = 'missing'
+    union all
+    select p.event_id from indexing.pauses p where of_priority > 0 and p.event_id is not null
+  );
   jobs jsonb;
 begin
+  if of_priority > 0 and exists (select from indexing.pauses p where p.event_id is null) then
+    return '[]';
+  end if;
   with picked as (
     select j.event_id, j.user_id
     from indexing.face_jobs j

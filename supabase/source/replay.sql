@@ -2,10 +2,11 @@
 --   event     of this event; null: of all
 --   attendee  of this attendee alone; null: of all
 --   why       the reason that the ledger gives, of failed and of skipped jobs; null: every failed job
+--   dry_run   whether to say only what would be done
 -- An event whose collection could not be made is tried anew as a whole. A completed event stays completed. Returns {"jobs": n,
 -- "events": [event_id, …], "held": [event_id, …]}: held are those whose row the app holds locked; they are left as they are.
 create or replace function public.indexing_replay(
-  event uuid default null, attendee uuid default null, why text default null
+  event uuid default null, attendee uuid default null, why text default null, dry_run boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -34,13 +35,15 @@ begin
   perform from indexing.event_runs r where r.event_id = any (chosen) order by r.event_id for update;
   free := indexing.app_lock_events(chosen);
 
-  perform indexing.queue_jobs(array_agg(u.event_id), array_agg(u.user_id), forget_photo => true, urgent => false)
-  from unnest(events, users) as u(event_id, user_id) where u.event_id = any (free);
-  update indexing.event_runs r set
-    state = 'in_progress', reason = null, settled_at = null,
-    collection_attempts = 0, collection_error = null, collection_due = clock_timestamp()
-  where r.event_id = any (free) and r.state = 'failed';
-  perform indexing.app_set_status(free, array['failed'], 'in_progress');
+  if not dry_run then
+    perform indexing.queue_jobs(array_agg(u.event_id), array_agg(u.user_id), forget_photo => true, urgent => false)
+    from unnest(events, users) as u(event_id, user_id) where u.event_id = any (free);
+    update indexing.event_runs r set
+      state = 'in_progress', reason = null, settled_at = null,
+      collection_attempts = 0, collection_error = null, collection_due = clock_timestamp()
+    where r.event_id = any (free) and r.state = 'failed';
+    perform indexing.app_set_status(free, array['failed'], 'in_progress');
+  end if;
   return jsonb_build_object(
     'jobs', (select count(*) from unnest(events) e where e = any (free)), 'events', to_jsonb(free),
     'held', coalesce((select jsonb_agg(id) from unnest(chosen) id where id <> all (free)), '[]')

@@ -5,7 +5,7 @@
 -- Returns [{"event_id", "name", "status" (the app's), "starts_at", "ends_at", "state", "reason", "collection",
 -- "collection_error", "claimed_at", "settled_at", "reconciled_at", "jobs": {"queued": n, …}, "skipped": {reason: n},
 -- "failed": {reason: n}, "open": {error of the last attempt, or "": n}, "index_calls", "oldest_open", "last_ended",
--- "ended_lately": jobs ended in the last two minutes}, …].
+-- "ended_lately": jobs ended in the last two minutes, "paused": see paused_by}, …].
 create or replace function public.indexing_progress(events uuid[] default null) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(progress) order by progress.starts_at, progress.event_id), '[]')
@@ -15,7 +15,7 @@ language sql stable security definer set search_path = '' as $$
       r.collection, r.collection_error, r.claimed_at, r.settled_at, r.reconciled_at,
       coalesce(totals.jobs, '{}') as jobs, coalesce(totals.skipped, '{}') as skipped,
       coalesce(totals.failed, '{}') as failed, coalesce(totals.open, '{}') as open,
-      totals.index_calls, totals.oldest_open, totals.last_ended, totals.ended_lately
+      totals.index_calls, totals.oldest_open, totals.last_ended, totals.ended_lately, indexing.paused_by(r.event_id) as paused
     from indexing.event_runs r
     left join indexing.app_events() e using (event_id)
     cross join lateral (
@@ -45,13 +45,16 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 -- The jobs of an event, a page at a time in the order of user_id: those after the given one, of the given states or of all.
--- Returns [{"user_id", "state", "reason", "error", "attempts", "index_calls", "face_id", "photo_key"}, …].
+-- Returns [{"user_id", "state", "reason", "error", "attempts", "index_calls", "face_id", "photo_key": the one that was looked at
+-- last, or that is missing in the bucket}, …].
 create or replace function public.indexing_jobs(
   event uuid, states text[] default null, after uuid default null, page integer default 1000
 ) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(job) order by job.user_id), '[]') from (
-    select j.user_id, j.state, j.reason, j.error, j.attempts, j.index_calls, j.face_id, j.photo_key
+    select
+      j.user_id, j.state, j.reason, j.error, j.attempts, j.index_calls, j.face_id,
+      coalesce(j.missing_key, j.photo_key) as photo_key
     from indexing.face_jobs j
     where j.event_id = event and (states is null or j.state = any (states)) and (after is null or j.user_id > after)
     order by j.user_id limit page
@@ -66,7 +69,7 @@ language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(job) order by job.starts_at desc, job.event_id), '[]') from (
     select
       j.event_id, j.starts_at, j.state, j.reason, j.error, j.version, j.queued_at, j.ended_at, j.attempts, j.index_calls,
-      j.photo_key, j.face_id, j.look_again_at, d.reason as desired_reason, j.history
+      coalesce(j.missing_key, j.photo_key) as photo_key, j.face_id, j.look_again_at, d.reason as desired_reason, j.history
     from indexing.face_jobs j cross join lateral indexing.desired(j.event_id, j.user_id) d
     where j.user_id = attendee and (indexing_attendee.event is null or j.event_id = indexing_attendee.event)
     limit 1000
@@ -74,19 +77,22 @@ language sql stable security definer set search_path = '' as $$
 $$;
 
 -- When each event in progress will be done, at the present pace and in this order: the soonest start first, events that are over
--- last; an event that is over is never late.
+-- last; an event that is over is never late. A paused event delays no other; its own time is that of resuming it now.
 -- Returns {"tps": the quota, "rate": calls a second at this moment, fewer for a while after Rekognition has throttled,
--- "events": [{"event_id", "starts_at", "open": jobs to do, "done_at", "late": whether that is after its start}, …]}.
+-- "events": [{"event_id", "starts_at", "open": jobs to do, "done_at", "late": whether that is after its start, "paused"}, …]}.
 create or replace function public.indexing_forecast() returns jsonb
 language sql stable security definer set search_path = '' as $$
   with open as (
     select j.event_id, count(*) as jobs from indexing.face_jobs j where j.ended_at is null group by j.event_id
   ), in_order as (
     select
-      r.event_id, r.starts_at, r.ends_at <= now() as over, coalesce(open.jobs, 0) as jobs,
-      clock_timestamp() + make_interval(secs =>
-        sum(coalesce(open.jobs, 0)) over (order by r.ends_at <= now(), r.starts_at, r.event_id) / indexing.current_rate()) as done_at
+      r.event_id, r.starts_at, r.ends_at <= now() as over, coalesce(open.jobs, 0) as jobs, paused.paused,
+      clock_timestamp() + make_interval(secs => (
+        sum(case when paused.paused then 0 else coalesce(open.jobs, 0) end) over (order by r.ends_at <= now(), r.starts_at, r.event_id)
+        + case when paused.paused then coalesce(open.jobs, 0) else 0 end
+      ) / indexing.current_rate()) as done_at
     from indexing.event_runs r
+    cross join lateral (select indexing.paused_by(r.event_id) is not null as paused) paused
     left join open using (event_id)
     where r.state = 'in_progress'
   )
@@ -95,7 +101,8 @@ language sql stable security definer set search_path = '' as $$
     'rate', indexing.current_rate(),
     'events', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'event_id', event_id, 'starts_at', starts_at, 'open', jobs, 'done_at', done_at, 'late', not over and done_at > starts_at
+        'event_id', event_id, 'starts_at', starts_at, 'open', jobs, 'done_at', done_at, 'late', not over and done_at > starts_at,
+        'paused', paused
       ) order by over, starts_at, event_id), '[]')
       from in_order
     )
@@ -105,13 +112,13 @@ $$;
 
 -- Events of the app that are not claimed, the soonest first: of the given ones, or of all that wait for it and start within
 -- a day or should have started within the last one.
--- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "attendees" (who consent)}, …].
+-- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "paused", "attendees" (who consent)}, …].
 create or replace function public.indexing_unclaimed(events uuid[] default null) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(unclaimed) order by unclaimed.starts_at, unclaimed.event_id), '[]')
   from (
     select
-      e.event_id, left(e.name, 200) as name, e.status, e.starts_at, e.active,
+      e.event_id, left(e.name, 200) as name, e.status, e.starts_at, e.active, indexing.paused_by(e.event_id) as paused,
       (select count(*) from indexing.app_consents() c where c.event_id = e.event_id) as attendees
     from indexing.app_events() e
     where not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.state = 'in_progress')
@@ -122,7 +129,8 @@ language sql stable security definer set search_path = '' as $$
   ) unclaimed
 $$;
 
--- Messages from the dead-letter queue that we could not read, the latest first, a page at a time.
+-- Messages from the dead-letter queue that we could not read and that nobody has acknowledged, the latest first, a page at a
+-- time.
 --   before_at, before_id  of the last one of the page before; nulls at the start
 -- Returns {"total": how many are kept, "letters": [{"message_id", "received_at", "problem", "body", "attributes"}, …]}.
 create or replace function public.indexing_dead_letters(
@@ -130,16 +138,55 @@ create or replace function public.indexing_dead_letters(
 ) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select jsonb_build_object(
-    'total', (select count(*) from indexing.dead_letters),
+    'total', (select count(*) from indexing.dead_letters d where d.acknowledged_at is null),
     'letters', coalesce(jsonb_agg(to_jsonb(letter) order by letter.received_at desc, letter.message_id desc), '[]')
   )
   from (
     select d.message_id, d.received_at, d.problem, d.body, d.attributes
     from indexing.dead_letters d
-    where before_at is null or (d.received_at, d.message_id) < (before_at, before_id)
+    where d.acknowledged_at is null and (before_at is null or (d.received_at, d.message_id) < (before_at, before_id))
     order by d.received_at desc, d.message_id desc
     limit page
   ) letter
+$$;
+
+-- Acknowledges such messages: these, or for a null all of them. They stay in the table and are listed no more. Returns how many.
+create or replace function public.indexing_acknowledge_dead_letters(messages text[] default null) returns integer
+language plpgsql security definer set search_path = '' as $$
+declare
+  acknowledged integer;
+begin
+  update indexing.dead_letters d set acknowledged_at = clock_timestamp()
+  where d.acknowledged_at is null and (messages is null or d.message_id = any (messages));
+  get diagnostics acknowledged = row_count;
+  return acknowledged;
+end
+$$;
+
+-- The jobs of an event whose attendee's id begins with the given text, or whose name contains it: at most 50, as jobs has them.
+--   name_column  the column of the app's profiles that holds names; null: names are not looked at
+create or replace function public.indexing_find_jobs(event uuid, wanted text, name_column text default null) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(job) order by job.user_id), '[]') from (
+    select
+      j.user_id, j.state, j.reason, j.error, j.attempts, j.index_calls, j.face_id,
+      coalesce(j.missing_key, j.photo_key) as photo_key
+    from indexing.face_jobs j
+    where j.event_id = event and (
+      starts_with(j.user_id::text, lower(wanted))
+      or name_column is not null and exists (
+        select from indexing.app_names_of(array[j.user_id], name_column) n where position(lower(wanted) in lower(n.name)) > 0
+      )
+    )
+    order by j.user_id limit 50
+  ) job
+$$;
+
+-- The names of attendees in that column of the app's profiles, cut to 200 characters: {user_id: name}. Read on an operator's
+-- wish alone; never logged.
+create or replace function public.indexing_names(attendees uuid[], name_column text) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_object_agg(n.user_id, left(n.name, 200)), '{}') from indexing.app_names_of(attendees, name_column) n
 $$;
 
 -- What alarms are made of, as the ledger has it now. Ages in seconds, 0 where nothing waits.

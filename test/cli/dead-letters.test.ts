@@ -61,3 +61,21 @@ it('dead-letters says what lies in the queue also while the database is away', a
   expect(out).toContain('In the dead-letter queue: 1 waiting')
   expect(error).toContain('The database of the environment is away or overloaded: try again in a moment.')
 })
+
+it('dead-letters that are acknowledged are listed no more, though the finalizer meets them again', async () => {
+  const { keepDeadLetters, owner, run, start } = await openOperated()
+  await keepDeadLetters(letters(3))
+  const [first = '', , third = ''] = letters(3).map(({ message_id }) => message_id)
+  const { code, out } = await start(['dead-letters', '--acknowledge', first]).ended
+  expect(code).toBe(0)
+  expect(out).toContain('1 message acknowledged')
+  await keepDeadLetters(letters(1))
+  const listed = (await run(deadLetters, {})).out
+  expect(listed).toContain('2 messages, the latest first.')
+  expect(listed).not.toContain(first)
+  expect(listed).toContain(third)
+  expect((await run(deadLetters, { acknowledge: true })).out).toContain('2 messages acknowledged')
+  expect((await run(deadLetters, {})).out).toContain('Kept as no messages of ours: none.')
+  await expect(run(deadLetters, { acknowledge: true })).rejects.toMatchObject({ exitCode: 1 })
+  expect((await owner.query('select from indexing.dead_letters')).rowCount).toBe(3)
+})

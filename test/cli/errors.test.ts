@@ -72,7 +72,7 @@ describe('no connection and no permission are said, and end with 3', () => {
     const { start } = await openOperated()
     const { code, error } = await start(['status'], { SUPABASE_URL: 'http://127.0.0.1:1' }).ended
     expect(code).toBe(3)
-    expect(error).toMatch(/^No answer from http:\/\/127\.0\.0\.1:1\. Is SUPABASE_URL right/)
+    expect(error).toMatch(/^No answer from http:\/\/127\.0\.0\.1:1\. Is SUPABASE_URL right/m) // a slow one is waited for aloud
   })
 
   it('a key that is not of this project, and one that is not the service role key', async () => {
@@ -181,4 +181,39 @@ it('--help says what each exit code means', async () => {
   expect(code).toBe(0)
   for (const [name, meaning] of Object.entries(EXIT_CODES))
     expect(out).toMatch(new RegExp(`^  ${EXIT[name as keyof typeof EXIT]} +${meaning}$`, 'm'))
+})
+
+it('a server that is none of ours is named without the document that it answers with', async () => {
+  const server = createServer((_, response) =>
+    response
+      .writeHead(404, { 'content-type': 'application/xml' })
+      .end('<?xml version="1.0"?>\n<Error><Code>NoSuchBucket</Code><Message>not here</Message></Error>'),
+  )
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const environment = { SUPABASE_URL: url, SUPABASE_SERVICE_ROLE_KEY: 'sb_secret_key' }
+  const { code, error } = await startCli(['status'], environment).ended
+  expect(code).toBe(EXIT.unreachable)
+  expect(error).toContain('NoSuchBucket')
+  expect(error).not.toMatch(/[<>]/)
+})
+
+it('an answer that takes long is said to be waited for, and is no error', async () => {
+  const { gateway, start } = await openOperated()
+  gateway.setFaults(({ function: name, attempt }) =>
+    name === 'indexing_progress' && attempt === 1 ? { delayMs: 4_000 } : undefined,
+  )
+  const { code, error, out } = await start(['status']).ended
+  expect({ code, error }).toEqual({ code: 0, error: 'Waiting for an answer from the environment …\n' })
+  expect(out).toContain('No event is in progress')
+})
+
+it('help and --version answer without a system', async () => {
+  const [version, help] = await Promise.all([
+    startCli(['--version'], {}).ended,
+    startCli(['help', 'pause'], {}).ended,
+  ])
+  expect(version).toMatchObject({ code: 0, out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
+  expect(help).toMatchObject({ code: 0, out: expect.stringContaining('Erasures go on') })
 })

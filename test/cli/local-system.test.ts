@@ -30,7 +30,7 @@ it('at 18:40: status says what is broken, replay mends it once that is mended, a
   expect(broken.out).toContain('2 × Rekognition cannot read the photo from the bucket (photo_unreadable)')
 
   rekognition.setFaults(undefined)
-  const mended = await run('replay', '--all-failed')
+  const mended = await run('replay', '--all-failed', '--yes')
   expect(mended.error).toBe('')
   expect(mended.out).toContain('2 messages sent to the workers')
   expect(mended.out).toContain('Opening night: completed, 2 indexed, 0 skipped, 0 failed, 0 open')

@@ -69,10 +69,22 @@ describe('replay', () => {
     await app.consent(other, await app.users(1))
     await indexAll(DENIED)
     startWorker()
-    const { code, out } = await run(replay, { wait: true })
+    const { code, out } = await run(replay, { wait: true, yes: true })
     expect(code).toBe(0)
     expect(out).toContain('3 attendees of 2 events queued again.')
     expect([await app.status(event), await app.status(other)]).toEqual(['completed', 'completed'])
+  })
+
+  it('of all events says what it would touch, and does nothing unless told so', async () => {
+    const { app, event, inside, run, start } = await failedEvent()
+    await app.change(event, { name: "'Gala \u{1b}[2J dinner'" })
+    const { code, out } = await run(replay, { wait: true })
+    expect(code).toBe(1)
+    expect(out).toContain('2 attendees of 1 event would be tried again:\n  Gala  [2J dinner: 2 × denied\n')
+    expect(out).toContain('Nothing was replayed. To do it: the same command with --yes.')
+    expect(await inside.states(event)).toEqual({ indexed: 2, failed: 2 })
+    expect((await start(['replay', '--all-failed', '--yes', '--no-wait']).ended).code).toBe(0)
+    expect(await inside.states(event)).toEqual({ indexed: 2, sent: 2 })
   })
 
   it('begins an event anew whose collection could not be made', async () => {
@@ -213,7 +225,7 @@ describe('an event that the app holds', () => {
     await session.query('begin')
     await session.query("update public.events set name = 'A talk' where event_id = $1", [event])
     startWorker()
-    const { code, out } = await run(replay, { wait: true })
+    const { code, out } = await run(replay, { wait: true, yes: true })
     expect(code).toBe(4)
     expect(out).toContain(
       `The app is changing 1 more event at this moment (${event}): replay again for the rest.`,

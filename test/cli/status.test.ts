@@ -99,6 +99,7 @@ describe('status', () => {
         {
           user_id: photoless,
           reason: 'no_photo',
+          photo_key: null,
           to_attendee: 'Your profile has no photo. Add one that shows your face.',
         },
       ],
@@ -113,7 +114,7 @@ describe('status', () => {
     await startRun(0.1)
     const { out } = await run(status, {}) // ten minutes to the start, and 10 s for each
     expect(out).toMatch(
-      /^LATE {4}A concert: ready at \d\d:\d\d, \d+ s after its start, at the present pace\.$/m,
+      /^LATE {4}A concert: ready at \d\d:\d\d, \d+ s after its start, at the present pace; \d+ attendees? will be\s+missing then\. If the account's quota/m,
     )
     expect(out).toMatch(/in 10 min · ready \d\d:\d\d, \d+ s LATE$/m)
     await startRun(1)
