@@ -118,9 +118,10 @@ describe('a message that we cannot read', () => {
     expect(await keepDeadLetters([letter('b'), letter('c'), letter('c')])).toBe(1)
     const { rows } = await owner.query('select * from indexing.dead_letters order by message_id')
     expect(rows.map(({ message_id }) => message_id)).toEqual(['a', 'b', 'c'])
-    const { received_at, ...kept } = rows[0]
+    const { acknowledged_at, received_at, ...kept } = rows[0]
     expect(kept).toEqual(letter('a'))
     expect(received_at).toBeInstanceOf(Date)
+    expect(acknowledged_at).toBeNull()
   })
 
   it('is kept at 256 KB, and once when ten keep it at the same moment', async () => {
