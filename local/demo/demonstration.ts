@@ -242,13 +242,10 @@ class Demonstration {
     let right = 0
     let wrong = 0
     let missed = 0
-    const searched = await Promise.all(
-      seen.map(async ({ photo, faces }) => ({
-        photo,
-        faces,
-        found: await this.#searchAll(photo, faces, 'recognised'),
-      })),
-    )
+    const searched: (SeenPhoto & { found: Awaited<ReturnType<typeof recognise>>[] })[] = []
+    // One photo after the other: all at once are more than the engine takes.
+    for (const one of seen)
+      searched.push({ ...one, found: await this.#searchAll(one.photo, one.faces, 'recognised') })
     const rows = searched.map(({ photo, faces, found }) => {
       const recognised: string[] = []
       const unknown: string[] = []
