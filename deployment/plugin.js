@@ -1,3 +1,4 @@
+import { dashboard } from './dashboard.js'
 import { workerSize } from './worker-size.js'
 
 const PLACEHOLDER = 'unset'
@@ -58,8 +59,14 @@ export default class Deployment {
     },
     'before:package:finalize': () => this.#dropSharedRole(),
   }
-  /** `${workerSize:batchSize}` and `${workerSize:maximumConcurrency}`, by the quota. */
+  /** `${workerSize:batchSize}` and `${workerSize:maximumConcurrency}`, by the quota; `${dashboard:body}`. */
   configurationVariablesSources = {
+    dashboard: {
+      resolve: async ({ resolveConfigurationProperty, resolveVariable }) => {
+        const service = await resolveConfigurationProperty(['service'])
+        return { value: dashboard({ service, stage: await resolveVariable('sls:stage') }) }
+      },
+    },
     workerSize: {
       resolve: async ({ address, resolveConfigurationProperty }) => {
         const tps = Number(await resolveConfigurationProperty(['custom', 'indexFacesTps']))

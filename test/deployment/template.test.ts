@@ -245,6 +245,22 @@ describe('a queue', () => {
   )
 })
 
+describe('the dashboard', () => {
+  it('is part of the stack, in the region of the stack, which is all that is filled in', () => {
+    const { DashboardName, DashboardBody } = propertiesOf('Dashboard') as {
+      DashboardName: string
+      DashboardBody: { 'Fn::Sub': string }
+    }
+    expect(DashboardName).toBe('event-indexer-prod')
+    const body = DashboardBody['Fn::Sub']
+    const filledIn = [...body.matchAll(/\$\{([^}]*)\}/g)].map(([, name]) => name)
+    expect(new Set(filledIn)).toEqual(new Set(['AWS::Region']))
+    expect(JSON.parse(body)).toHaveProperty('widgets')
+    expect(body).toContain('EventIndexer/prod')
+    expect(packaged.outputs).toHaveProperty('DashboardUrl')
+  })
+})
+
 describe('what a removed stage leaves', () => {
   it('is said of every queue and every log group: nothing', () => {
     const kept = [...ofType('AWS::SQS::Queue'), ...ofType('AWS::Logs::LogGroup')]
