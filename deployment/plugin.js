@@ -1,4 +1,5 @@
 import { dashboard } from './dashboard.js'
+import { settleConditions } from './settle-conditions.js'
 import { workerSize } from './worker-size.js'
 
 const PLACEHOLDER = 'unset'
@@ -58,6 +59,7 @@ export default class Deployment {
       this.#tellOfAlarms()
     },
     'before:package:finalize': () => this.#dropSharedRole(),
+    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#settleConditions(),
   }
   /** `${workerSize:batchSize}` and `${workerSize:maximumConcurrency}`, by the quota; `${dashboard:body}`. */
   configurationVariablesSources = {
@@ -130,5 +132,10 @@ export default class Deployment {
   /** Each function has its own role by then; nobody uses the one that the framework wrote for all of them. */
   #dropSharedRole() {
     delete this.#serverless.service.provider.compiledCloudFormationTemplate.Resources.IamRoleLambdaExecution
+  }
+
+  #settleConditions() {
+    const { provider } = this.#serverless.service
+    provider.compiledCloudFormationTemplate = settleConditions(provider.compiledCloudFormationTemplate)
   }
 }

@@ -75,7 +75,7 @@ export interface Resource {
 }
 
 export interface Package {
-  /** The template that is deployed, as CloudFormation makes it of its conditions. */
+  /** The template that is deployed. */
   resources: Record<string, Resource>
   outputs: Record<string, unknown>
   /** Each function's zip: its size in bytes and its files, by their paths in it. */
@@ -95,7 +95,10 @@ export async function packageService(
   )
   if (code !== 0) throw new Error(`serverless package failed:\n${output}`)
   const template = await readFile(join(directory, 'cloudformation-template-update-stack.json'), 'utf8')
-  const { Resources, Outputs } = effectOf(JSON.parse(template) as Template)
+  const { Resources, Outputs } = JSON.parse(template) as {
+    Resources: Record<string, Resource>
+    Outputs: Record<string, unknown>
+  }
   const zipOf = async (name: FunctionName) => {
     const zip = await readFile(join(directory, `${name}.zip`))
     return { size: zip.length, files: unzipSync(zip) }
@@ -107,41 +110,6 @@ export async function packageService(
     zips: Object.fromEntries(zips) as Package['zips'],
     directory,
   }
-}
-
-interface Template {
-  Conditions: Record<string, unknown>
-  Resources: Record<string, Resource & { Condition?: string }>
-  Outputs: Record<string, unknown>
-}
-
-/** What CloudFormation makes of a template with conditions: resources whose condition fails are not there, and each `Fn::If` is its choice. */
-function effectOf(template: Template): Template {
-  const holds = (condition: unknown): boolean => {
-    const [[name, operands] = ['', []]] = Object.entries(condition as Record<string, unknown[]>)
-    if (name === 'Fn::Equals') return operands[0] === operands[1]
-    if (name === 'Fn::Not') return !holds(operands[0])
-    throw new Error(`condition ${name} is not understood here`)
-  }
-  const named = (name: string): boolean => {
-    if (!(name in template.Conditions)) throw new Error(`the template has no condition ${name}`)
-    return holds(template.Conditions[name])
-  }
-  const isNothing = (value: unknown) => JSON.stringify(value) === '{"Ref":"AWS::NoValue"}'
-  const choose = (value: unknown): unknown => {
-    if (typeof value !== 'object' || value === null) return value
-    if (Array.isArray(value)) return value.map(choose).filter((item) => !isNothing(item))
-    if ('Fn::If' in value) {
-      const [name, yes, no] = value['Fn::If'] as [string, unknown, unknown]
-      return choose(named(name) ? yes : no)
-    }
-    const members = Object.entries(value).map(([key, member]) => [key, choose(member)])
-    return Object.fromEntries(members.filter(([, member]) => !isNothing(member)))
-  }
-  const there = Object.entries(template.Resources).filter(
-    ([, { Condition }]) => Condition === undefined || named(Condition),
-  )
-  return choose({ ...template, Resources: Object.fromEntries(there) }) as Template
 }
 
 const PSEUDO: Record<string, string> = {

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { settleConditions } from '../../deployment/settle-conditions.js'
 import {
   copyService,
   type Package,
@@ -59,6 +60,25 @@ describe('no secret', () => {
     const contents = await Promise.all(files.map((file) => readFile(join(packaged.directory, file))))
     const zipped = Object.values(packaged.zips).flatMap(({ files }) => Object.values(files))
     for (const content of [...contents, ...zipped]) expect(Buffer.from(content).includes(SECRET)).toBe(false)
+  })
+})
+
+describe('the template', () => {
+  it('says what is there, and nothing of what a setting leaves out', async () => {
+    for (const { directory } of [packaged, full]) {
+      const text = await readFile(join(directory, 'cloudformation-template-update-stack.json'), 'utf8')
+      expect(text).not.toMatch(/"Conditions":|"Fn::If"|AWS::NoValue/)
+    }
+    const onlyInFull = Object.keys(full.resources).filter((logicalId) => !(logicalId in packaged.resources))
+    expect(onlyInFull).toEqual(['SendersUseKey', 'ReceiversUseKey', 'AllAreTraced', 'AlarmTopic'])
+    expect(Object.keys(packaged.resources).filter((logicalId) => !(logicalId in full.resources))).toEqual([])
+  })
+
+  it('is not made with a condition that hangs on more than settings', () => {
+    const Resources = { Queue: { Condition: 'Is' } }
+    expect(() => settleConditions({ Resources })).toThrow('no condition Is')
+    const Conditions = { Is: { 'Fn::Equals': [{ Ref: 'AWS::Region' }, 'eu-central-1'] } }
+    expect(() => settleConditions({ Conditions, Resources })).toThrow('cannot be settled')
   })
 })
 
