@@ -73,7 +73,7 @@ export async function readDeployment(file: URL, params: Record<string, string> =
 }
 
 function interpret(text: string, params: Record<string, string>): Deployment {
-  const self: unknown = parse(text, { customTags: REFERENCES, logLevel: 'error' })
+  const self: unknown = parse(text, { customTags: REFERENCES, logLevel: 'error', merge: true })
   const { service, custom, provider, functions, resources } = template.parse(self)
   const resolve = (value: unknown): unknown =>
     resolveVariables(value, { self, stage: STAGE, param: params, plugins: { workerSize: sizeOfWorker } })
@@ -82,11 +82,13 @@ function interpret(text: string, params: Record<string, string>): Deployment {
   /** Reads the members that a shape names; others may have variables that mean nothing without a deployment. */
   const read = <Shape extends z.ZodObject>(shape: Shape, value: Record<string, unknown>) => {
     const members = Object.entries(value).filter(([name]) => name in shape.shape)
-    return shape.parse(dereference(resolve(Object.fromEntries(members)), arns))
+    return shape.parse(dereference(resolve(Object.fromEntries(members)), known))
   }
 
   const arns = new Map<string, string>()
+  const known: Known = { arns, pseudo: {} }
   const { region } = read(z.object({ region: z.string() }), provider)
+  known.pseudo = { 'AWS::Partition': 'aws', 'AWS::Region': region, 'AWS::AccountId': ACCOUNT }
   const queues = Object.entries(resources.Resources).filter(([, { Type }]) => Type === 'AWS::SQS::Queue')
   for (const [logicalId, { Properties }] of queues) {
     const { QueueName } = read(z.object({ QueueName: z.string() }), Properties)
@@ -98,11 +100,10 @@ function interpret(text: string, params: Record<string, string>): Deployment {
     region,
     bundling: z.record(z.string(), z.unknown()).parse(resolve(custom.esbuild)),
     queues: queues.map(([logicalId, { Properties }]) => {
-      const {
-        QueueName,
-        Tags: _,
-        ...attributes
-      } = queueProperties.parse(dereference(resolve(Properties), arns))
+      const properties = Object.entries(Properties).filter(([name]) => !MEANINGLESS_HERE.includes(name))
+      const { QueueName, ...attributes } = queueProperties.parse(
+        dereference(resolve(Object.fromEntries(properties)), known),
+      )
       return { logicalId, name: QueueName, arn: arns.get(logicalId) ?? '', attributes: asTexts(attributes) }
     }),
     functions: Object.entries(functions).map(([name, value]) => {
@@ -137,6 +138,9 @@ const template = z.object({
     Resources: z.record(z.string(), z.object({ Type: z.string(), Properties: member.default({}) })),
   }),
 })
+
+/** Properties of a queue that change nothing on this machine. */
+const MEANINGLESS_HERE = ['Tags', 'SqsManagedSseEnabled', 'KmsMasterKeyId']
 
 const queueProperties = z.looseObject({ QueueName: z.string() })
 
@@ -191,25 +195,38 @@ const functionShape = z.object({
   events: z.array(z.object({ schedule: scheduleEvent.optional(), sqs: sqsEvent.optional() })).default([]),
 })
 
-const REFERENCES: ScalarTag[] = ['Ref', 'GetAtt'].map((name) => ({
+const REFERENCES: ScalarTag[] = ['Ref', 'GetAtt', 'Sub'].map((name) => ({
   tag: `!${name}`,
   resolve: (text) => ({ [name]: text }),
 }))
 
-/** Replaces `!GetAtt Queue.Arn` by the queue's ARN and marks `!Ref Queue`, which is its URL. */
-function dereference(value: unknown, arns: Map<string, string>): unknown {
-  if (Array.isArray(value)) return value.map((item) => dereference(item, arns))
+/** What references can refer to: ARNs of queues by their names in the template, and CloudFormation's pseudo parameters. */
+interface Known {
+  arns: Map<string, string>
+  pseudo: Record<string, string>
+}
+
+/** Replaces `!GetAtt Queue.Arn` by the queue's ARN, fills in `!Sub`, and marks `!Ref Queue`, which is its URL. */
+function dereference(value: unknown, known: Known): unknown {
+  if (Array.isArray(value)) return value.map((item) => dereference(item, known))
   if (typeof value !== 'object' || value === null) return value
   if ('Ref' in value && typeof value.Ref === 'string') {
-    if (!arns.has(value.Ref)) throw new Error(`!Ref ${value.Ref}: only a queue is known here`)
+    if (!known.arns.has(value.Ref)) throw new Error(`!Ref ${value.Ref}: only a queue is known here`)
     return { urlOfQueue: value.Ref }
   }
   if ('GetAtt' in value && typeof value.GetAtt === 'string') {
-    const arn = arns.get(value.GetAtt.replace(/\.Arn$/, ''))
+    const arn = known.arns.get(value.GetAtt.replace(/\.Arn$/, ''))
     if (!arn) throw new Error(`!GetAtt ${value.GetAtt}: only the Arn of a queue is known here`)
     return arn
   }
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, dereference(item, arns)]))
+  if ('Sub' in value && typeof value.Sub === 'string')
+    return value.Sub.replace(/\$\{(.*?)\}/g, (_, name: string) => {
+      const replacement = known.pseudo[name]
+      if (replacement === undefined)
+        throw new Error(`!Sub \${${name}}: only pseudo parameters are known here`)
+      return replacement
+    })
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, dereference(item, known)]))
 }
 
 /** CloudFormation's properties as the texts that SQS takes. */

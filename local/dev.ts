@@ -81,7 +81,7 @@ async function run(): Promise<void> {
   say(`Supabase API  ${gateway.url}   service_role ${gateway.serviceRoleKey.slice(0, 12)}…`)
   say(`SQS and S3    ${aws.endpoint}   any credentials; bucket ${system.environment.S3_BUCKET_NAME}`)
   say(`Rekognition   ${rekognition.endpoint}`)
-  say(`Scheduler     ${system.nudgeUrl}`)
+  say(`Nudge         ${system.nudgeUrl}`)
   say(`all of it, with the keys, for scripts: ${here(join(STATE_FOLDER, 'running.json'))}`)
   say(`what the functions log: ${here(LOG)}`)
   say(`the data is kept in ${here(folder)}, until npm run dev -- --reset`)

@@ -29,7 +29,7 @@ const runningShape = z.object({
   /** URLs by the queues' names in serverless.yml. */
   queues: z.record(z.string(), z.string()),
   rekognition: z.object({ endpoint: z.string(), collectionPrefix: z.string() }),
-  functions: z.object({ scheduler: z.object({ url: z.string() }) }),
+  functions: z.object({ nudge: z.object({ url: z.string() }) }),
 })
 
 export function runningOf(system: LocalSystem, engine: Running['engine']): Running {
@@ -48,7 +48,7 @@ export function runningOf(system: LocalSystem, engine: Running['engine']): Runni
       endpoint: rekognition.endpoint,
       collectionPrefix: environment.COLLECTION_PREFIX ?? '',
     },
-    functions: { scheduler: { url: nudgeUrl } },
+    functions: { nudge: { url: nudgeUrl } },
   }
 }
 

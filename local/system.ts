@@ -46,7 +46,7 @@ export interface Ports {
   /** Of SQS and S3. */
   aws: number
   rekognition: number
-  /** Of the scheduler's function URL. */
+  /** Of the nudge's function URL. */
   nudge: number
 }
 
@@ -59,7 +59,7 @@ export interface LocalSystem {
   functions: LambdaHost
   /** Sends the nudges of the database to the scheduler. */
   pgNet: PgNet
-  /** The scheduler's function URL. */
+  /** The URL of the function `nudge`. */
   nudgeUrl: string
   /** What the app does. */
   app: App
@@ -180,13 +180,13 @@ async function startNudges(
   functions: LambdaHost,
   { secret, port }: { secret: string; port: number | undefined },
 ): Promise<{ pgNet: PgNet; nudgeUrl: string }> {
-  const scheduler = await parts.start(
-    'the URL of the scheduler',
-    startFunctionUrl((event) => functions.invoke('scheduler', event), port),
+  const nudge = await parts.start(
+    'the URL of the nudge',
+    startFunctionUrl((event) => functions.invoke('nudge', event), port),
   )
   const pgNet = await parts.start('pg_net', startPgNet({ url }))
-  await runSql(url, `select indexing.configure_nudge('${scheduler.url}', '${secret}')`)
-  return { pgNet, nudgeUrl: scheduler.url }
+  await runSql(url, `select indexing.configure_nudge('${nudge.url}', '${secret}')`)
+  return { pgNet, nudgeUrl: nudge.url }
 }
 
 async function startServices(parts: Parts, deployment: Deployment, options: LocalSystemOptions) {

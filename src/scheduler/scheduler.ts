@@ -240,7 +240,13 @@ class Run {
   }
 
   async #measure(): Promise<void> {
-    const { events } = await this.#parts.database.forecast({})
+    const { events, tps, rate } = await this.#parts.database.forecast({})
+    gauge(
+      'OpenJobs',
+      events.reduce((sum, { open }) => sum + open, 0),
+    )
+    gauge('IndexFacesQuota', tps)
+    gauge('IndexFacesPace', rate)
     const late = events.filter((event) => event.late)
     this.#report.late_events = late.length
     for (const { event_id, starts_at, done_at, open } of late)

@@ -2,7 +2,7 @@ import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import type { LambdaFunctionURLEvent } from 'aws-lambda'
 import { type Attendee, attendeeKey, readMessage } from '../../src/core/message.ts'
 import { DATABASE_TIMEOUT_MS, DESIRED_STATE_MAX_AGE_MS } from '../../src/core/policy.ts'
-import { answerNudge } from '../../src/scheduler/nudge.ts'
+import { answerNudge } from '../../src/nudge/nudge.ts'
 import { DEFAULT_WINDOW_MINUTES, schedule } from '../../src/scheduler/scheduler.ts'
 import { Clock, pauseBy } from './clock.ts'
 import { History } from './history.ts'
@@ -380,9 +380,7 @@ class Simulation {
       if (!this.#trouble.over && random.chance(0.75)) continue
       const request = { headers: { 'x-nudge-secret': SECRET } } as unknown as LambdaFunctionURLEvent
       this.#invoke(`nudge ${this.#nudges}`, (invocation) =>
-        invocation.run((parts) =>
-          answerNudge(request, SECRET, async () => parts, DEFAULT_WINDOW_MINUTES, invocation.remaining),
-        ),
+        invocation.run((parts) => answerNudge(request, SECRET, async () => parts, invocation.remaining)),
       )
     }
   }

@@ -267,6 +267,26 @@ describe('the key of the database', () => {
   })
 })
 
+describe('the nudge', () => {
+  it('refuses a wrong secret with nothing but a count, reads no key, and is no scheduled run', async () => {
+    const services = await startServices([{ value: 'the-secret-of-the-nudge' }])
+    const { output } = await runWith(
+      'nudge',
+      { ...environmentOf('nudge'), SUPABASE_URL: services.url, AWS_ENDPOINT_URL_SSM: services.url },
+      `
+      const { handler } = await load()
+      for (const headers of [{}, { 'x-nudge-secret': 'wrong' }])
+        console.log('ANSWER', JSON.stringify(await handler({ headers }, { getRemainingTimeInMillis: () => 60_000 })))
+      process.exit()`,
+    )
+    expect(endsOf(output)).toEqual(['ANSWER {"statusCode":403}', 'ANSWER {"statusCode":403}'])
+    expect(output.match(/"NudgesRefused":1\b/g)).toHaveLength(2)
+    expect(output).not.toContain('ScheduledRuns')
+    expect(services.ssm).toEqual([{ Name: '/event-indexer/prod/nudge-secret', WithDecryption: true }])
+    expect(services.rpc).toEqual([])
+  })
+})
+
 const FAILURES: [string, Parameter[], RegExp][] = [
   ['is denied', [{ error: 'AccessDeniedException', status: 400 }], /AccessDeniedException/],
   ['is throttled', Array(2).fill({ error: 'ThrottlingException', status: 400 }), /ThrottlingException/],
@@ -281,6 +301,7 @@ describe.each(FAILURES)('a first read of the key that %s', (_how, failures, caus
     const { output } = await invoke('scheduler', await services(), 2)
     const [first, second] = endsOf(output)
     expect(first).toMatch(/^ERROR SecretError/)
+    expect(output.match(/"ScheduledRuns":1\b/g)).toHaveLength(2)
     expect(output).toMatch(cause)
     expect(output).toContain(PARAMETER)
     expect(second).not.toContain('SecretError')

@@ -29,6 +29,9 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       COLLECTION_PREFIX: 'every event/',
       INDEX_FACES_TPS: '0',
       ALARM_EMAIL: 'nobody',
+      ALARM_TOPIC_ARN: 'on-call',
+      NUDGE_CONCURRENCY: 'all',
+      KMS_KEY_ARN: 'alias/own',
     })
     expect(code).not.toBe(0)
     for (const setting of [
@@ -39,17 +42,50 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       'COLLECTION_PREFIX',
       'INDEX_FACES_TPS',
       'ALARM_EMAIL',
+      'ALARM_TOPIC_ARN',
+      'NUDGE_CONCURRENCY',
+      'KMS_KEY_ARN',
     ])
       expect(output).toMatch(new RegExp(`^ +${setting} .*is not `, 'm'))
   })
 
-  it('goes on to AWS once everything is set', async () => {
-    const { output } = await deploy({
-      SUPABASE_URL: 'https://project.supabase.co',
-      S3_BUCKET_NAME: 'profile-photos',
-      AWS_REGION: 'eu-west-1',
-    })
-    expect(output).not.toContain('Not deployed')
+  const NEEDED = {
+    SUPABASE_URL: 'https://project.supabase.co',
+    S3_BUCKET_NAME: 'profile-photos',
+    AWS_REGION: 'eu-west-1',
+  }
+
+  it('goes on to AWS once everything is set, and says that the alarms reach nobody', async () => {
+    const { output } = await deploy(NEEDED)
+    expect(output).not.toContain('Nothing is done')
     expect(output).toContain('connect ECONNREFUSED 127.0.0.1:1')
+    expect(output).toContain('The alarms reach nobody')
+  })
+
+  it('takes no kind of tracing that there is not', async () => {
+    const { code, output } = await deploy({ ...NEEDED, TRACING: 'yes' })
+    expect(code).not.toBe(0)
+    expect(output).toContain("'provider.tracing.lambda': must be equal to one of the allowed values")
+  })
+
+  it.each([
+    ['ALARM_EMAIL', 'on-call@example.com', 'mailed to on-call@example.com, once it has confirmed'],
+    ['ALARM_TOPIC_ARN', 'arn:aws:sns:eu-west-1:123456789012:on-call', ''],
+  ])('does not say so with %s', async (setting, value, said) => {
+    const { output } = await deploy({ ...NEEDED, [setting]: value })
+    expect(output).toContain('connect ECONNREFUSED 127.0.0.1:1')
+    expect(output).not.toContain('reach nobody')
+    expect(output).toContain(said)
   })
 })
+
+it.each([['info'], ['remove'], ['invoke', '--function', 'scheduler']])(
+  'serverless %s does not guess a region',
+  async (...command) => {
+    const { code, output } = await service.serverless([...command, '--stage', 'prod'])
+    expect(code).not.toBe(0)
+    expect(output).toContain('AWS_REGION (or --region) is missing')
+    expect(output).not.toContain('ECONNREFUSED')
+  },
+  180_000,
+)

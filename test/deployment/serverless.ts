@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { unzipSync } from 'fflate'
 
 const project = fileURLToPath(new URL('../../', import.meta.url))
-export const FUNCTIONS = ['scheduler', 'worker', 'finalizer', 'photos'] as const
+export const FUNCTIONS = ['scheduler', 'nudge', 'worker', 'finalizer', 'photos'] as const
 export type FunctionName = (typeof FUNCTIONS)[number]
 
 export interface Outcome {
@@ -69,6 +69,8 @@ export async function copyService(): Promise<Service> {
 
 export interface Resource {
   Type: string
+  DeletionPolicy?: string
+  UpdateReplacePolicy?: string
   Properties: Record<string, unknown>
 }
 
@@ -86,7 +88,7 @@ export async function packageService(
   service: Service,
   settings: Record<string, string> = {},
 ): Promise<Package> {
-  const directory = join(service.directory, 'package')
+  const directory = await mkdtemp(join(service.directory, 'package-'))
   const { code, output } = await service.serverless(
     ['package', '--stage', 'prod', '--package', directory],
     settings,

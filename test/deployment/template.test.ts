@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { settleConditions } from '../../deployment/settle-conditions.js'
 import {
   copyService,
   type Package,
@@ -12,8 +13,12 @@ import {
 
 const SECRET = 'a-canary-that-sings-in-no-template'
 const PATIENCE_MS = 180_000 // for the framework, on a busy machine
+const OWN_KEY = 'arn:aws:kms:eu-central-1:123456789012:key/own'
+const OWN_TOPIC = 'arn:aws:sns:eu-central-1:123456789012:on-call'
 let service: Service
+/** Of the two packages below, that with the settings that are needed; the other has all of them. */
 let packaged: Package
+let full: Package
 
 beforeAll(async () => {
   service = await copyService()
@@ -26,28 +31,54 @@ beforeAll(async () => {
     S3_BUCKET_NAME: 'profile-photos',
     COLLECTION_PREFIX: 'gala_',
   })
+  full = await packageService(service, {
+    ALARM_EMAIL: 'on-call@example.com',
+    ALARM_TOPIC_ARN: OWN_TOPIC,
+    NUDGE_CONCURRENCY: 'none',
+    TRACING: 'Active',
+    KMS_KEY_ARN: OWN_KEY,
+  })
 }, PATIENCE_MS)
 afterAll(() => service.remove())
 
-const functions = ['Scheduler', 'Worker', 'Finalizer', 'Photos']
+const functions = ['Scheduler', 'Nudge', 'Worker', 'Finalizer', 'Photos']
 
 /** The properties of a resource of the template. */
-const propertiesOf = (logicalId: string): Record<string, unknown> => {
-  const resource = packaged.resources[logicalId]
+const propertiesOf = (logicalId: string, of = packaged): Record<string, unknown> => {
+  const resource = of.resources[logicalId]
   if (!resource) throw new Error(`the template has no ${logicalId}`)
   return resource.Properties
 }
 
-const ofType = (type: string): [string, Resource][] =>
-  Object.entries(packaged.resources).filter(([, { Type }]) => Type === type)
+const ofType = (type: string, of = packaged): [string, Resource][] =>
+  Object.entries(of.resources).filter(([, { Type }]) => Type === type)
 
 describe('no secret', () => {
   it('of the environment is in any file of the package, zipped or not', async () => {
     const files = await readdir(packaged.directory)
-    expect(files).toHaveLength(7) // two templates, the state, four zips
+    expect(files).toHaveLength(8) // two templates, the state, five zips
     const contents = await Promise.all(files.map((file) => readFile(join(packaged.directory, file))))
     const zipped = Object.values(packaged.zips).flatMap(({ files }) => Object.values(files))
     for (const content of [...contents, ...zipped]) expect(Buffer.from(content).includes(SECRET)).toBe(false)
+  })
+})
+
+describe('the template', () => {
+  it('says what is there, and nothing of what a setting leaves out', async () => {
+    for (const { directory } of [packaged, full]) {
+      const text = await readFile(join(directory, 'cloudformation-template-update-stack.json'), 'utf8')
+      expect(text).not.toMatch(/"Conditions":|"Fn::If"|AWS::NoValue/)
+    }
+    const onlyInFull = Object.keys(full.resources).filter((logicalId) => !(logicalId in packaged.resources))
+    expect(onlyInFull).toEqual(['SendersUseKey', 'ReceiversUseKey', 'AllAreTraced', 'AlarmTopic'])
+    expect(Object.keys(packaged.resources).filter((logicalId) => !(logicalId in full.resources))).toEqual([])
+  })
+
+  it('is not made with a condition that hangs on more than settings', () => {
+    const Resources = { Queue: { Condition: 'Is' } }
+    expect(() => settleConditions({ Resources })).toThrow('no condition Is')
+    const Conditions = { Is: { 'Fn::Equals': [{ Ref: 'AWS::Region' }, 'eu-central-1'] } }
+    expect(() => settleConditions({ Conditions, Resources })).toThrow('cannot be settled')
   })
 })
 
@@ -66,6 +97,11 @@ describe('each function', () => {
       LogGroupName: `/aws/lambda/event-indexer-prod-${name.toLowerCase()}`,
       RetentionInDays: 30,
     })
+  })
+
+  it.each(functions)('is traced only where that is set: %s', (name) => {
+    expect(propertiesOf(`${name}LambdaFunction`).TracingConfig).toEqual({ Mode: 'PassThrough' })
+    expect(propertiesOf(`${name}LambdaFunction`, full).TracingConfig).toEqual({ Mode: 'Active' })
   })
 
   it('has the settings of its stage', () => {
@@ -94,11 +130,36 @@ describe('the scheduler', () => {
     expect(propertiesOf('SchedulerLambdaEvConf').MaximumRetryAttempts).toBe(0)
   })
 
+  it('has a concurrency that no nudge can take', () => {
+    expect(propertiesOf('SchedulerLambdaFunction')).not.toHaveProperty('ReservedConcurrentExecutions')
+    expect(propertiesOf('NudgeLambdaFunction').ReservedConcurrentExecutions).toBe('5')
+    expect(propertiesOf('NudgeLambdaFunction', full)).not.toHaveProperty('ReservedConcurrentExecutions')
+  })
+})
+
+describe('the nudge', () => {
   it('is the only function with a URL', () => {
-    expect(ofType('AWS::Lambda::Url').map(([logicalId]) => logicalId)).toEqual(['SchedulerLambdaFunctionUrl'])
+    expect(ofType('AWS::Lambda::Url').map(([logicalId]) => logicalId)).toEqual(['NudgeLambdaFunctionUrl'])
     expect(packaged.outputs).toMatchObject({
-      NudgeUrl: { Value: { 'Fn::GetAtt': ['SchedulerLambdaFunctionUrl', 'FunctionUrl'] } },
+      NudgeUrl: { Value: { 'Fn::GetAtt': ['NudgeLambdaFunctionUrl', 'FunctionUrl'] } },
     })
+  })
+
+  it('is the only function that is told of its secret', () => {
+    for (const name of functions) {
+      const { Variables } = propertiesOf(`${name}LambdaFunction`).Environment as { Variables: object }
+      expect('NUDGE_SECRET_PARAMETER' in Variables).toBe(name === 'Nudge')
+    }
+  })
+
+  it('has every other setting of the scheduler, whose work it does', () => {
+    const settingsOf = (name: string) =>
+      (propertiesOf(`${name}LambdaFunction`).Environment as { Variables: object }).Variables
+    expect(settingsOf('Nudge')).toEqual({
+      ...settingsOf('Scheduler'),
+      NUDGE_SECRET_PARAMETER: '/event-indexer/prod/nudge-secret',
+    })
+    expect(propertiesOf('NudgeLambdaFunction').Timeout).toBe(propertiesOf('SchedulerLambdaFunction').Timeout)
   })
 })
 
@@ -125,8 +186,11 @@ describe('a queue', () => {
     expect(ofType('AWS::SQS::Queue').map(([logicalId]) => logicalId)).toEqual(queues)
   })
 
-  it.each(queues)('is encrypted: %s', (queue) => {
-    expect(propertiesOf(queue).SqsManagedSseEnabled).toBe(true)
+  it.each(queues)('is encrypted, with a key of your own where one is given: %s', (queue) => {
+    expect(propertiesOf(queue)).toMatchObject({ SqsManagedSseEnabled: true })
+    expect(propertiesOf(queue)).not.toHaveProperty('KmsMasterKeyId')
+    expect(propertiesOf(queue, full)).toMatchObject({ KmsMasterKeyId: OWN_KEY })
+    expect(propertiesOf(queue, full)).not.toHaveProperty('SqsManagedSseEnabled')
   })
 
   it.each(queues)('denies everybody everything without TLS: %s', (queue) => {
@@ -176,6 +240,19 @@ describe('a queue', () => {
     })
   })
 
+  it('of dead letters takes them from the work and the urgent queue alone', () => {
+    const queueOf = (logicalId: string) =>
+      `arn:aws:sqs:eu-central-1:123456789012:${propertiesOf(logicalId).QueueName}`
+    const { redrivePermission, sourceQueueArns } = propertiesOf('DeadLetterQueue').RedriveAllowPolicy as {
+      redrivePermission: string
+      sourceQueueArns: unknown[]
+    }
+    expect(redrivePermission).toBe('byQueue')
+    expect(sourceQueueArns.map(textOf)).toEqual([queueOf('WorkQueue'), queueOf('UrgentQueue')])
+    const senders = ofType('AWS::SQS::Queue').filter(([, { Properties }]) => 'RedrivePolicy' in Properties)
+    expect(senders.map(([logicalId]) => logicalId)).toEqual(['WorkQueue', 'UrgentQueue'])
+  })
+
   it.each(['WorkQueue', 'UrgentQueue'])(
     'gives a message up after five receives to the dead-letter queue, which keeps it for 14 days: %s',
     (queue) => {
@@ -186,6 +263,37 @@ describe('a queue', () => {
       expect(propertiesOf('DeadLetterQueue').MessageRetentionPeriod).toBe(14 * 24 * 3600)
     },
   )
+})
+
+describe('the dashboard', () => {
+  it('is part of the stack, in the region of the stack, which is all that is filled in', () => {
+    const { DashboardName, DashboardBody } = propertiesOf('Dashboard') as {
+      DashboardName: string
+      DashboardBody: { 'Fn::Sub': string }
+    }
+    expect(DashboardName).toBe('event-indexer-prod')
+    const body = DashboardBody['Fn::Sub']
+    const filledIn = [...body.matchAll(/\$\{([^}]*)\}/g)].map(([, name]) => name)
+    expect(new Set(filledIn)).toEqual(new Set(['AWS::Region']))
+    expect(JSON.parse(body)).toHaveProperty('widgets')
+    expect(body).toContain('EventIndexer/prod')
+    expect(packaged.outputs).toHaveProperty('DashboardUrl')
+  })
+})
+
+describe('what a removed stage leaves', () => {
+  it('is said of every queue and every log group: nothing', () => {
+    const kept = [...ofType('AWS::SQS::Queue'), ...ofType('AWS::Logs::LogGroup')]
+    expect(kept).toHaveLength(4 + functions.length)
+    for (const [, resource] of kept)
+      expect(resource).toMatchObject({ DeletionPolicy: 'Delete', UpdateReplacePolicy: 'Delete' })
+  })
+})
+
+describe('a log group', () => {
+  it.each(functions)('is encrypted with a key of your own where one is given: %s', (name) => {
+    expect(propertiesOf(`${name}LogGroup`, full).KmsKeyId).toBe(OWN_KEY)
+  })
 })
 
 interface Statement {
@@ -203,11 +311,11 @@ function allowedBy(role: string): Record<string, string[]> {
   expect(ManagedPolicyArns).toEqual([])
   const statements = Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement)
   expect(statements.filter(({ Effect }) => Effect !== 'Allow')).toEqual([])
-  return Object.fromEntries(
-    statements.flatMap(({ Action, Resource }) =>
-      [Action].flat().map((action) => [action, [Resource].flat().map(textOf)]),
-    ),
-  )
+  const allowed: Record<string, string[]> = {}
+  for (const { Action, Resource } of statements)
+    for (const action of [Action].flat())
+      allowed[action] = [...(allowed[action] ?? []), ...[Resource].flat().map(textOf)]
+  return allowed
 }
 
 describe('the role of', () => {
@@ -221,17 +329,29 @@ describe('the role of', () => {
     return { 'logs:CreateLogGroup': group, 'logs:CreateLogStream': group, 'logs:PutLogEvents': group }
   }
 
+  const aRun = {
+    'sqs:SendMessage': ['WorkQueue.Arn', 'UrgentQueue.Arn'],
+    'rekognition:CreateCollection': collections,
+    'rekognition:DeleteCollection': collections,
+    'rekognition:ListFaces': collections,
+    'rekognition:ListCollections': ['*'],
+    's3:GetObject': ['arn:aws:s3:::profile-photos/*'],
+    's3:ListBucket': ['arn:aws:s3:::profile-photos'],
+  }
+
   it('the scheduler allows to send messages and to make and delete our collections', () => {
     expect(allowedBy('SchedulerIamRoleLambdaExecution')).toEqual({
       ...logs('scheduler'),
-      'ssm:GetParameter': [parameter('supabase-service-role-key'), parameter('nudge-secret')],
-      'sqs:SendMessage': ['WorkQueue.Arn', 'UrgentQueue.Arn'],
-      'rekognition:CreateCollection': collections,
-      'rekognition:DeleteCollection': collections,
-      'rekognition:ListFaces': collections,
-      'rekognition:ListCollections': ['*'],
-      's3:GetObject': ['arn:aws:s3:::profile-photos/*'],
-      's3:ListBucket': ['arn:aws:s3:::profile-photos'],
+      'ssm:GetParameter': [parameter('supabase-service-role-key')],
+      ...aRun,
+    })
+  })
+
+  it("the nudge allows the same, and to read the nudge's secret", () => {
+    expect(allowedBy('NudgeIamRoleLambdaExecution')).toEqual({
+      ...logs('nudge'),
+      'ssm:GetParameter': [parameter('nudge-secret'), parameter('supabase-service-role-key')],
+      ...aRun,
     })
   })
 
@@ -267,9 +387,31 @@ describe('the role of', () => {
   })
 
   it('nobody else is there', () => {
-    expect(ofType('AWS::IAM::Role')).toHaveLength(4)
+    expect(ofType('AWS::IAM::Role')).toHaveLength(functions.length)
     expect(ofType('AWS::IAM::Policy')).toEqual([])
     expect(ofType('AWS::IAM::ManagedPolicy')).toEqual([])
+  })
+
+  it('each function allows more only for a key of your own, and for tracing', () => {
+    const more = ofType('AWS::IAM::Policy', full).map(([, { Properties }]) => {
+      const { Roles, PolicyDocument } = Properties as {
+        Roles: unknown[]
+        PolicyDocument: { Statement: Statement[] }
+      }
+      const roles = Roles.map((role) => textOf(role).replace('IamRoleLambdaExecution', ''))
+      return [roles, PolicyDocument.Statement]
+    })
+    expect(more).toEqual([
+      [
+        ['Scheduler', 'Nudge'],
+        [{ Effect: 'Allow', Action: ['kms:GenerateDataKey', 'kms:Decrypt'], Resource: OWN_KEY }],
+      ],
+      [['Worker', 'Finalizer', 'Photos'], [{ Effect: 'Allow', Action: 'kms:Decrypt', Resource: OWN_KEY }]],
+      [
+        functions,
+        [{ Effect: 'Allow', Action: ['xray:PutTraceSegments', 'xray:PutTelemetryRecords'], Resource: '*' }],
+      ],
+    ])
   })
 })
 
@@ -288,6 +430,7 @@ describe('the alarms', () => {
     'CollectionsFailing',
     'FailedSteps',
     'ScheduledRuns',
+    'NudgesRefused',
     'InvocationsFailed',
     'DatabaseFailed',
     'Unreadable',
@@ -300,6 +443,7 @@ describe('the alarms', () => {
     const sources = await Promise.all(
       [
         'scheduler/handler',
+        'nudge/nudge',
         'scheduler/scheduler',
         'scheduler/retention',
         'worker/handler',
@@ -330,6 +474,21 @@ describe('the alarms', () => {
       'UrgentWaits',
       'DeadLettersStay',
     ])
+  })
+
+  it('reach an address, a topic of your own, or both, when they begin and when they end', () => {
+    for (const [, { Properties }] of ofType('AWS::CloudWatch::Alarm', full)) {
+      const { AlarmActions, OKActions } = Properties
+      expect(AlarmActions).toEqual([{ Ref: 'AlarmTopic' }, OWN_TOPIC])
+      expect(OKActions).toEqual(AlarmActions)
+    }
+    expect(propertiesOf('AlarmTopic', full)).toMatchObject({
+      Subscription: [{ Protocol: 'email', Endpoint: 'on-call@example.com' }],
+      KmsMasterKeyId: OWN_KEY,
+    })
+    for (const [, { Properties }] of alarms())
+      expect([Properties.AlarmActions, Properties.OKActions]).toEqual([[], []])
+    expect(ofType('AWS::SNS::Topic')).toEqual([])
   })
 
   it('fire when the scheduler says nothing, since a metric that is missing fires no other alarm', () => {

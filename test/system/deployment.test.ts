@@ -41,6 +41,11 @@ test('variables are resolved: of the file, parameters, the stage, and their fall
   expect(await environment({ greeting: 'good evening' })).toMatchObject({ GREETING: 'good evening' })
 })
 
+test('what YAML merges is merged', async () => {
+  const { functions } = await readDeployment(fixture)
+  expect(functions[1]?.environment).toMatchObject({ ATTEMPTS: '3', MISCHIEF: 'all' })
+})
+
 test('what is set in this shell does not reach the local system', async () => {
   process.env.GREETING = 'from the shell'
   try {
@@ -64,7 +69,17 @@ test('queues have their attributes as SQS takes them, and are found by their ref
         RedrivePolicy: JSON.stringify({ deadLetterTargetArn: dead, maxReceiveCount: 2 }),
       },
     },
-    { logicalId: 'Dead', name: 'fixture-local-dead', arn: dead, attributes: {} },
+    {
+      logicalId: 'Dead',
+      name: 'fixture-local-dead',
+      arn: dead,
+      attributes: {
+        RedriveAllowPolicy: JSON.stringify({
+          redrivePermission: 'byQueue',
+          sourceQueueArns: ['arn:aws:sqs:eu-west-1:000000000000:fixture-local-work'],
+        }),
+      },
+    },
   ])
   expect(functions[0]?.environment.QUEUE_URL).toEqual({ urlOfQueue: 'Work' })
 })
@@ -101,6 +116,11 @@ test.each([
   ['QUEUE_URL: !Ref Work', 'QUEUE_URL: !Ref Lost', '!Ref Lost: only a queue is known here'],
   ['!GetAtt Work.Arn', 'arn:aws:sqs:eu-west-1:1:other', "other, a function's event source, is no queue"],
   ['!GetAtt Work.Arn', '!GetAtt Lost.Arn', '!GetAtt Lost.Arn: only the Arn of a queue is known here'],
+  [
+    `sqs:\${AWS::Region}`,
+    `sqs:\${AWS::StackName}`,
+    `!Sub \${AWS::StackName}: only pseudo parameters are known here`,
+  ],
   ['rate(5 minutes)', 'cron(0 12 * * ? *)', 'cron(0 12 * * ? *) is not understood here'],
   ['batchSize: 4', 'batchSize: four', 'expected number'],
 ])('what cannot be understood is named, with the file: %s → %s', async (from, to, problem) => {
@@ -113,7 +133,7 @@ test.each([
 test("the project's own serverless.yml is understood", async () => {
   const { functions, queues } = await readDeployment(new URL('../../serverless.yml', import.meta.url))
   expect(functions.map(({ name }) => name)).toEqual(
-    expect.arrayContaining(['scheduler', 'worker', 'finalizer']),
+    expect.arrayContaining(['scheduler', 'nudge', 'worker', 'finalizer']),
   )
   expect(queues.map(({ logicalId }) => logicalId)).toEqual(
     expect.arrayContaining(['WorkQueue', 'DeadLetterQueue']),
