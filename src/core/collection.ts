@@ -39,8 +39,8 @@ const LARGEST_PAGE = 4096 // of ListFaces and DeleteFaces
 const USER_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 /**
- * A photo shows several people when another face has at least this share of the indexed face's area: then nobody can say whose
- * the profile is. A face of half the area has 70 % of the width. Bystanders in the background are smaller.
+ * A photo shows several people when its second largest face has at least this share of the largest one's area: then nobody can
+ * say whose the profile is. A face of half the area has 70 % of the width. Bystanders in the background are smaller.
  */
 const SIMILAR_FACE_SHARE = 0.5
 
@@ -57,7 +57,9 @@ export const connectRekognition = () =>
   })
 
 /**
- * Indexes the face of a photo. The same photo again makes no second face and answers the same id.
+ * Indexes the largest face of a photo, and no other. The same photo again makes no second face and answers the same id.
+ * IndexFaces with `MaxFaces: 1` keeps the face of the best quality, which may be a bystander's: where it has left out the largest face
+ * for that, a second call indexes all faces, of which the others are obsolete.
  * @param severalFaces what to do with a photo of several people: nothing of it may stay, or its largest face
  */
 export async function indexPhoto(
@@ -78,36 +80,44 @@ export async function indexPhoto(
         DetectionAttributes: [],
       }),
     )
-    return { FaceRecords, UnindexedFaces }
+    return bySize(FaceRecords, UnindexedFaces)
   }
 
-  const { FaceRecords, UnindexedFaces } = await index(1)
-  const faceId = FaceRecords[0]?.Face?.FaceId
-  if (!faceId) return { faceId: null, reason: reasonWithoutFace(UnindexedFaces), obsoleteFaceIds: [] }
+  let faces = await index(1)
+  const [first, second] = faces
+  const several = first && second && second.area >= SIMILAR_FACE_SHARE * first.area
+  if (!(several && severalFaces === 'skip') && first?.leftOut.includes('EXCEEDS_MAX_FACES'))
+    faces = [...(await index(faces.length)), ...faces.filter(({ faceId }) => faceId)]
 
-  const own = areaOf(FaceRecords[0]?.FaceDetail)
-  const largestOther = Math.max(
-    0,
-    ...UnindexedFaces.filter(isAFace).map(({ FaceDetail }) => areaOf(FaceDetail)),
-  )
-  if (largestOther < SIMILAR_FACE_SHARE * own) return { faceId, reason: null, obsoleteFaceIds: [] }
-  if (severalFaces === 'skip') return { faceId: null, reason: 'several_faces', obsoleteFaceIds: [faceId] }
-  if (largestOther <= own) return { faceId, reason: null, obsoleteFaceIds: [] }
-
-  // MaxFaces 1 has kept the face of the best quality, and another one is larger.
-  const all = (await index(20)).FaceRecords
-  const largest = largestOf(all)?.Face?.FaceId ?? faceId
-  const ids = [faceId, ...all.flatMap(({ Face }) => Face?.FaceId ?? [])]
-  return { faceId: largest, reason: null, obsoleteFaceIds: [...new Set(ids)].filter((id) => id !== largest) }
+  const indexed = faces.flatMap(({ faceId }) => faceId ?? [])
+  const reason = reasonAgainst(faces[0], Boolean(several) && severalFaces === 'skip')
+  const faceId = (reason === null && faces[0]?.faceId) || null
+  return { faceId, reason, obsoleteFaceIds: [...new Set(indexed)].filter((id) => id !== faceId) }
 }
 
-const areaOf = (detail: FaceDetail | undefined): number =>
-  (detail?.BoundingBox?.Width ?? 0) * (detail?.BoundingBox?.Height ?? 0)
+/** A face that IndexFaces found in a photo: indexed, or left out for these reasons of Rekognition. */
+interface FoundFace {
+  faceId: string | undefined
+  leftOut: string[]
+  /** As a share of the photo's. */
+  area: number
+}
 
-const isAFace = ({ Reasons = [] }: UnindexedFace): boolean => !Reasons.includes('LOW_CONFIDENCE')
-
-const largestOf = (records: FaceRecord[]): FaceRecord | undefined =>
-  records.toSorted((one, other) => areaOf(other.FaceDetail) - areaOf(one.FaceDetail))[0]
+/** The largest first. What Rekognition is not sure to be a face is none. */
+function bySize(records: FaceRecord[], unindexed: UnindexedFace[]): FoundFace[] {
+  const areaOf = ({ BoundingBox }: FaceDetail = {}) => (BoundingBox?.Width ?? 0) * (BoundingBox?.Height ?? 0)
+  const found = ({ FaceDetail }: UnindexedFace, leftOut: string[], faceId?: string): FoundFace => ({
+    faceId,
+    leftOut,
+    area: areaOf(FaceDetail),
+  })
+  return [
+    ...records.map((record) => found(record, [], record.Face?.FaceId)),
+    ...unindexed.map((face) => found(face, face.Reasons ?? [])),
+  ]
+    .filter(({ leftOut }) => !leftOut.includes('LOW_CONFIDENCE'))
+    .toSorted((one, other) => other.area - one.area)
+}
 
 const QUALITY_REASONS: Record<string, string> = {
   LOW_BRIGHTNESS: 'face_too_dark',
@@ -117,13 +127,12 @@ const QUALITY_REASONS: Record<string, string> = {
   LOW_FACE_QUALITY: 'face_quality',
 }
 
-/** Why no face was indexed: by the largest face that was detected. */
-function reasonWithoutFace(unindexed: UnindexedFace[]): string {
-  const [largest] = unindexed
-    .filter(isAFace)
-    .toSorted((one, other) => areaOf(other.FaceDetail) - areaOf(one.FaceDetail))
+/** Why the largest face of a photo may not stay; null when it may. */
+function reasonAgainst(largest: FoundFace | undefined, several: boolean): string | null {
   if (!largest) return 'no_face'
-  const [reason] = (largest.Reasons ?? []).flatMap((name) => QUALITY_REASONS[name] ?? [])
+  if (several) return 'several_faces'
+  if (largest.faceId) return null
+  const [reason] = largest.leftOut.flatMap((name) => QUALITY_REASONS[name] ?? [])
   return reason ?? 'face_quality'
 }
 

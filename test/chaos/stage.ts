@@ -186,7 +186,7 @@ const EMPTY = `
 `
 
 /** Has our functions, and no others, read a clock that can be put forward; a sequence, for it is read outside of snapshots. */
-const SIMULATED_CLOCK = `
+export const SIMULATED_CLOCK = `
   create schema simulation;
   create sequence simulation.ahead_ms minvalue 0 start 0;
   create function simulation.clock_timestamp() returns timestamptz language sql volatile as $$

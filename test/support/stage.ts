@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { PutObjectCommand } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import {
   ChangeMessageVisibilityCommand,
   DeleteMessageCommand,
@@ -13,8 +13,10 @@ import type { SQSRecord } from 'aws-lambda'
 import pg from 'pg'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
+import { imageIdOf } from '../../local/rekognition/collections.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
+import type { ObjectAccess } from '../../local/s3/objects.ts'
 import { dropCollection } from '../../src/core/collection.ts'
 import { connectDatabase } from '../../src/core/database.ts'
 import { connectPhotoStore } from '../../src/core/photo-store.ts'
@@ -84,12 +86,16 @@ export async function openStage() {
   const sql = async <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> =>
     (await app.query<Row>(text, values)).rows
 
+  /** What the faces of each object of the bucket have for ImageId. */
+  const imageIds = new Map<string, string>()
+
   /** Puts a photo into the bucket: under this key, or under one of its own. Returns the key. */
   const upload = async (
     content: string = randomUUID(),
     key = `photos/${randomUUID()}.jpg`,
   ): Promise<string> => {
     await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
+    imageIds.set(key, imageIdOf(Buffer.from(content)))
     return key
   }
 
@@ -153,6 +159,12 @@ export async function openStage() {
     },
     sql,
     upload,
+    async deleteObject(key: string): Promise<void> {
+      await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key }))
+      imageIds.delete(key)
+    },
+    /** What the functions may read in the photo bucket, from now on. */
+    setObjectAccess: (access: ObjectAccess) => aws.setObjectAccess(BUCKET, access),
     receive,
     makeVisible,
 
@@ -274,21 +286,27 @@ export async function openStage() {
       throw new Error(`the system did not come to rest: ${left.join('; ')}`)
     },
 
-    /** ExternalImageId and photo of each face in the event's collection; undefined when there is no collection. */
+    /** ExternalImageId, photo and its content of each face in the event's collection; undefined when there is none. */
     facesOf: (event: string) =>
-      rekognition.collection(PREFIX + event)?.map(({ externalImageId, imageKey }) => ({
+      rekognition.collection(PREFIX + event)?.map(({ externalImageId, imageKey, imageId }) => ({
         user: externalImageId,
         photo: imageKey,
+        content: imageId,
       })),
 
-    /** What the collection should hold, by the app's tables alone. */
-    wantedFacesOf: (event: string) =>
-      sql<{ user: string; photo: string }>(
+    /** What the collection should hold, by the app's tables and the bucket alone: photos that are there and show a face. */
+    async wantedFacesOf(event: string) {
+      const wanted = await sql<{ user: string; photo: string }>(
         `select c.user_id as user, p.photo_path as photo
          from event_consents c join profiles p using (user_id) join events e using (event_id)
          where c.event_id = $1 and c.allow_recognition and p.photo_path is not null order by 1`,
         [event],
-      ),
+      )
+      return wanted.flatMap((face) => {
+        const content = imageIds.get(face.photo)
+        return content === undefined ? [] : [{ ...face, content }]
+      })
+    },
 
     statusOf: async (event: string): Promise<string | undefined> =>
       (

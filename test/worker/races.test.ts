@@ -1,3 +1,4 @@
+import { DeleteFacesCommand } from '@aws-sdk/client-rekognition'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { WorkerParts } from '../../src/worker/worker.ts'
 import { openStage, type Stage } from '../support/stage.ts'
@@ -19,7 +20,9 @@ const MOMENTS = [
   'before complete',
   'after complete',
 ] as const
-type Moment = (typeof MOMENTS)[number]
+/** Those of a pass that has an earlier face to delete. */
+const OF_THE_EARLIER_FACE = ['before DeleteFaces lands', 'after DeleteFaces has landed'] as const
+type Moment = (typeof MOMENTS)[number] | (typeof OF_THE_EARLIER_FACE)[number]
 
 /**
  * What becomes of the worker after that moment. Those with a scheduler's run in them come first, since it takes note of
@@ -32,6 +35,10 @@ interface Scene {
   event: string
   user: string
 }
+
+const photoOf = async (user: string): Promise<string | undefined> =>
+  (await stage.sql<{ photo_path: string }>('select photo_path from profiles where user_id = $1', [user]))[0]
+    ?.photo_path
 
 const CHANGES: Record<string, (scene: Scene) => Promise<unknown>> = {
   'consent is taken back': ({ event, user }) =>
@@ -46,21 +53,23 @@ const CHANGES: Record<string, (scene: Scene) => Promise<unknown>> = {
   'the photo is changed': async ({ user }) =>
     stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, await stage.upload()]),
   'the photo is changed and changed back': async ({ user }) => {
-    const [before] = await stage.sql<{ photo_path: string }>(
-      'select photo_path from profiles where user_id = $1',
-      [user],
-    )
+    const before = await photoOf(user)
     await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, await stage.upload()])
-    await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, before?.photo_path])
+    await stage.sql('update profiles set photo_path = $2 where user_id = $1', [user, before])
   },
   'the photo is replaced under the same key': async ({ user }) => {
-    const [profile] = await stage.sql<{ photo_path: string }>(
-      'select photo_path from profiles where user_id = $1',
-      [user],
-    )
-    if (!profile) return
-    await stage.upload(undefined, profile.photo_path)
+    const key = await photoOf(user)
+    if (!key) return
+    await stage.upload(undefined, key)
     await stage.sql('update profiles set photo_path = photo_path where user_id = $1', [user])
+  },
+  'the photo is replaced in the bucket, and the app says nothing': async ({ user }) => {
+    const key = await photoOf(user)
+    if (key) await stage.upload(undefined, key)
+  },
+  'the photo is deleted in the bucket, and the app says nothing': async ({ user }) => {
+    const key = await photoOf(user)
+    if (key) await stage.deleteObject(key)
   },
   'the app cleans the event up': async ({ event }) => {
     await stage.sql(`update events set cleanup_status = 'in_progress' where event_id = $1`, [event])
@@ -126,9 +135,12 @@ function workerWith(
     }
   }
   const send = async (...call: Parameters<typeof rekognition.send>) => {
+    const deletes = call[0] instanceof DeleteFacesCommand
+    if (deletes) await pass('before DeleteFaces lands')
     await pass('before the call lands')
     const answer = await rekognition.send(...call)
     await pass('after the call has landed')
+    if (deletes) await pass('after DeleteFaces has landed')
     return answer
   }
   return {
@@ -249,6 +261,24 @@ describe.each(Object.keys(CHANGES))('when %s', (name) => {
       })
     })
   })
+
+  if (name.includes('photo'))
+    describe('while a worker replaces the face of an earlier photo', () => {
+      const moments = [...MOMENTS, ...OF_THE_EARLIER_FACE]
+      const sceneOf = everyPassWith(moments, change, async (scenes) => {
+        await stage.comeToRest()
+        for (const scene of scenes) await CHANGES['the photo is replaced under the same key']?.(scene)
+        await stage.runScheduler()
+      })
+
+      describe.each(moments)('%s of the worker', (moment) => {
+        it.each(FATES)('which then %s, the collection is right in the end', async (fate) => {
+          const scene = sceneOf(moment, fate)
+          await expectTheCollectionToBeRight(scene)
+          expect(await stage.statusOf(scene.event)).toBe('completed')
+        })
+      })
+    })
 
   describe('while a worker erases the attendee', () => {
     const moments = MOMENTS.filter((moment) => !moment.includes('photo'))
