@@ -20,6 +20,7 @@ import type { ObjectAccess } from '../../local/s3/objects.ts'
 import { dropCollection } from '../../src/core/collection.ts'
 import { connectDatabase } from '../../src/core/database.ts'
 import { connectPhotoStore } from '../../src/core/photo-store.ts'
+import { MISSING_GRACE_SECONDS } from '../../src/core/policy.ts'
 import { emptyOutbox } from '../../src/scheduler/outbox.ts'
 import { type SchedulerParts, schedule } from '../../src/scheduler/scheduler.ts'
 import { type WorkerParts, work } from '../../src/worker/worker.ts'
@@ -134,7 +135,7 @@ export async function openStage() {
   const unsettled = () =>
     sql<{ what: string }>(`
       select 'job ' || state || ' ' || event_id || ' ' || user_id || ' ' || coalesce(error, '') as what
-      from indexing.face_jobs where state in ('queued', 'sent', 'running')
+      from indexing.face_jobs where state in ('queued', 'sent', 'running') or missing_since is not null and look_again_at is not null
       union all select 'change of ' || coalesce(event_id::text, user_id::text) from indexing.changes
       union all select 'run of ' || event_id from indexing.event_runs where state = 'in_progress'
       union all select 'collection ' || collection || ' of ' || event_id from indexing.event_runs
@@ -171,7 +172,7 @@ export async function openStage() {
     /** A connection of the app's own, for transactions that are held open. */
     connect: () => app.connect(),
 
-    async createEvent(startsInMinutes = 10): Promise<string> {
+    async createEvent(startsInMinutes = 18): Promise<string> {
       const event = randomUUID()
       await sql(
         `insert into events (event_id, name, starts_at) values ($1, 'an event', now() + make_interval(mins => $2))`,
@@ -237,6 +238,7 @@ export async function openStage() {
     async timePasses(event?: string): Promise<void> {
       const of = [event ?? null]
       const ofEvent = '($1::uuid is null or event_id = $1)'
+      const grace = `interval '${MISSING_GRACE_SECONDS} s'`
       for (const statement of [
         `update indexing.face_jobs set lease_until = now() - interval '5 s' where state = 'running' and ${ofEvent}`,
         `update indexing.send_batches b set handed_at = now() - interval '1 hour'
@@ -246,7 +248,7 @@ export async function openStage() {
          where collection in ('missing', 'closing') and ${ofEvent}`,
         `update indexing.event_runs set reconcile_due = now(), changed_at = changed_at - interval '1 hour'
          where reconcile_due between now() and now() + interval '2 minutes' and ${ofEvent}`,
-        `update indexing.face_jobs set missing_since = missing_since - interval '1 minute'
+        `update indexing.face_jobs set missing_since = missing_since - ${grace}, look_again_at = look_again_at - ${grace}
          where missing_since is not null and ${ofEvent}`,
         `update indexing.face_jobs set ended_at = ended_at - interval '1 minute' where ${ofEvent}`,
         `update indexing.erasures set noted_at = noted_at - interval '1 minute', deleted_at = deleted_at - interval '1 minute'
