@@ -14,6 +14,7 @@ import pg from 'pg'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import { imageIdOf } from '../../local/rekognition/collections.ts'
+import type { FaceEngine } from '../../local/rekognition/engine.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import type { ObjectAccess } from '../../local/s3/objects.ts'
@@ -37,7 +38,7 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
  * The whole system around a scheduler and workers that a test calls by itself, step by step: Postgres, the REST gateway, SQS,
  * S3 and the synthetic Rekognition are real servers; time is the test's (`timePasses`).
  */
-export async function openStage() {
+export async function openStage(engine: FaceEngine = syntheticEngine()) {
   const database = await postgres.createDatabase()
   const gateway = await startGateway(database)
   const aws = await startAws({
@@ -54,7 +55,7 @@ export async function openStage() {
   const workQueueUrl = aws.queueUrls.get('work') ?? ''
   const urgentQueueUrl = aws.queueUrls.get('urgent') ?? ''
   const rekognition = await startRekognition({
-    engine: syntheticEngine(),
+    engine,
     s3Endpoint: aws.endpoint,
     region: REGION,
   })
@@ -92,7 +93,7 @@ export async function openStage() {
 
   /** Puts a photo into the bucket: under this key, or under one of its own. Returns the key. */
   const upload = async (
-    content: string = randomUUID(),
+    content: string | Uint8Array = randomUUID(),
     key = `photos/${randomUUID()}.jpg`,
   ): Promise<string> => {
     await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
