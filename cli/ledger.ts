@@ -37,6 +37,14 @@ export function connectLedger(url: string, apiKey: ApiKey) {
     /** When events will be ready, at the pace of this moment. */
     forecast: () => database.forecast({}),
 
+    /** A page of them, after this attendee. */
+    jobsAfter: (
+      event: string,
+      states: JobState[] | null,
+      after: string | null,
+      page = PAGE,
+    ): Promise<Job[]> => database.jobs({ event, states, after, page }),
+
     /** All jobs of an event that are in one of these states, or in any. */
     async jobs(event: string, states: JobState[] | null): Promise<Job[]> {
       const jobs: Job[] = []
