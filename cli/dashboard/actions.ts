@@ -1,5 +1,5 @@
 import { connectSqs } from '../../src/core/queue.ts'
-import { type Audited, auditEvents, differs, processChanges } from '../audit.ts'
+import { type Audited, auditEvents, differs, finishRepair } from '../audit.ts'
 import { collectionsOf } from '../collections.ts'
 import { countDeadLetters } from '../commands/dead-letters.ts'
 import { EXIT, OperatorError } from '../exit.ts'
@@ -115,10 +115,8 @@ export const ACTIONS: Record<ActionName, Action> = {
     },
     act: async (parts, { event }) => {
       const audited = await compare(parts, idOf(event), true)
-      await processChanges(parts.ledger)
-      return {
-        said: ['Repairing:', ...linesOf(audited), await sendOutboxAndTell(parts.ledger, parts.system)],
-      }
+      const sent = await finishRepair(parts.ledger, parts.system, [audited])
+      return { said: ['Repairing:', ...linesOf(audited), sent] }
     },
   },
 
@@ -149,10 +147,11 @@ export const ACTIONS: Record<ActionName, Action> = {
         button: waiting > 0 ? 'Redrive' : null,
       }
     },
-    act: async ({ system }) => {
+    act: async ({ ledger, system }) => {
       const sqs = connectSqs()
       const to = await system.workQueueUrl(sqs)
       const { error, moved } = await moveMessages(sqs, await deadLetterQueueOf(sqs, to), to)
+      await ledger.note({ action: 'redrive', touched: moved })
       const rest = error ? [`The rest is where it was: ${error.message}`] : []
       return { said: [`${amount(moved, 'message')} moved.`, ...rest] }
     },

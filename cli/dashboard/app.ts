@@ -31,6 +31,7 @@ import { erasuresPage } from './pages/erasures.ts'
 import { eventPage } from './pages/event.ts'
 import { eventsPage } from './pages/events.ts'
 import { layout, type PageContext, refusal } from './pages/layout.ts'
+import { logPage } from './pages/log.ts'
 
 export interface DashboardOptions {
   system: System
@@ -42,6 +43,8 @@ const LISTED = 100 // attendees of a page
 const FAILURES = 200 // that are read for their errors
 const RECEIPTS = 50
 const LETTERS = 20
+const ACTIONS_OF_EVENT = 10
+const ACTIONS_OF_ALL = 200
 const MOST_EVENTS = 20 // of one attendee
 
 const ASSETS = {
@@ -104,7 +107,25 @@ export function dashboardOf(
       status.state !== 'unclaimed' && status.attendees.failed > 0
         ? await (await ledger()).jobsAfter(event, ['failed'], null, FAILURES)
         : []
-    return show(context, nameOf(status), (page) => eventPage(status, pace, failures, page))
+    const actions = await (await ledger()).actions(event, ACTIONS_OF_EVENT)
+    return show(context, nameOf(status), (page) => eventPage(status, pace, { failures, actions }, page))
+  })
+
+  app.get('/events/:event/curve.svg', async (context) => {
+    const { database, ...rest } = await ledger()
+    const { status, pace } = await lookAtEvent(rest, idIn(context, 'event'))
+    if (status.state === 'unclaimed') return context.notFound()
+    const { curveOf } = await import('./chart.ts') // slow to load
+    const curve = await database.curve({ event: status.event_id })
+    const theme = context.req.query('theme') === 'dark' ? 'dark' : 'light'
+    return context.body(curveOf(status, curve, pace, new Date(), theme), 200, {
+      'content-type': 'image/svg+xml',
+    })
+  })
+
+  app.get('/log', async (context) => {
+    const actions = await (await ledger()).actions(null, ACTIONS_OF_ALL)
+    return show(context, 'Log', (page) => logPage(actions, page))
   })
 
   app.get('/events/:event/attendees', async (context) => {

@@ -1,4 +1,6 @@
+import { hostname, userInfo } from 'node:os'
 import { describe, expect, it } from 'vitest'
+import { pause } from '../../cli/commands/pause.ts'
 import { openDashboard, openedDashboard } from '../support/dashboard.ts'
 import { failedWith, one, refusedFor } from '../support/ledger.ts'
 import { openOperated, startCli } from '../support/operator.ts'
@@ -172,6 +174,31 @@ describe('what the page shows', () => {
     expect(body).toContain('AccessDenied: Gala dinner')
     expect(body).toContain('Deploy the roles of serverless.yml again, then replay.')
     expect(body).toContain('Your face in the profile photo is blurred. Choose a sharp one.')
+  })
+
+  it('draws the curve of done against the quota and the start, for light and dark', async () => {
+    const { environment, event } = await endedEvent()
+    const { get } = await openedDashboard(environment)
+    const [light, dark] = await Promise.all(
+      ['light', 'dark'].map((theme) => get(`/events/${event}/curve.svg?theme=${theme}`)),
+    )
+    expect(light?.headers['content-type']).toBe('image/svg+xml')
+    for (const word of ['done', 'allowed by the quota', 'start'])
+      expect(light?.body).toContain(`>${word}</text>`)
+    expect(dark?.body).not.toBe(light?.body)
+    expect((await get(`/events/${event}`)).body).toContain(`/events/${event}/curve.svg?theme=dark`)
+  })
+
+  it('keeps a log of who did what, by the page and by commands alike', async () => {
+    const { environment, event, failed, run } = await endedEvent()
+    const { get, post } = await openedDashboard(environment)
+    await post(`/events/${event}/replay`, { user: failed })
+    await run(pause, {})
+    const entries = (await get('/log')).body.match(/<td>(pause|replay)<\/td>/g)
+    expect(entries).toEqual(['<td>pause</td>', '<td>replay</td>'])
+    const { body } = await get(`/events/${event}`)
+    expect(body).toContain(`${userInfo().username}@${hostname()}`)
+    expect(body).toMatch(new RegExp(`<td>replay</td>[^]*${failed}[^]*<td>1</td>`))
   })
 
   it('finds attendees by state, by reason and by the beginning of an id', async () => {

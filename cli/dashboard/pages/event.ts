@@ -1,4 +1,4 @@
-import type { Job } from '../../../src/core/contract.ts'
+import type { Job, OperatorAction } from '../../../src/core/contract.ts'
 import { adviceOf } from '../../advice.ts'
 import { reasonOf } from '../../reasons.ts'
 import { type ClaimedEvent, type EventStatus, openOf, type Pace } from '../../status.ts'
@@ -9,16 +9,24 @@ import { amount, figure } from '../../words.ts'
 import { type Html, html } from '../html.ts'
 import { progressOf } from './events.ts'
 import type { PageContext } from './layout.ts'
-import { ask, badge, concernOf, facts, live, said, timeOf } from './parts.ts'
+import { log } from './log.ts'
+import { ask, badge, concernOf, doneOf, facts, live, said, timeOf } from './parts.ts'
 
 /** One event: whether it may open, what keeps it from that, who failed and who was skipped, and what to do. */
-export function eventPage(event: EventStatus, pace: Pace, failures: Job[], context: PageContext): Html {
+export function eventPage(
+  event: EventStatus,
+  pace: Pace,
+  { failures, actions: done }: { failures: Job[]; actions: OperatorAction[] },
+  context: PageContext,
+): Html {
   return html`<p><a href="/">All events</a></p>
     ${live('head', head(event, context))}
     ${event.state === 'unclaimed' ? '' : search(event.event_id)}
     ${live('facts', event.state === 'unclaimed' ? unclaimed(event, context) : claimed(event, pace, context))}
+    ${event.state === 'unclaimed' ? '' : live('curve', curve(event, context))}
     ${live('actions', context.readOnly ? html`` : actions(event))}
-    ${event.state === 'unclaimed' ? '' : live('reasons', [openOnes(event), failed(event, failures, context), skipped(event, context)])}`
+    ${event.state === 'unclaimed' ? '' : live('reasons', [openOnes(event), failed(event, failures, context), skipped(event, context)])}
+    ${live('log', done.length === 0 ? html`` : log(done, context))}`
 }
 
 function head(event: EventStatus, { now, system }: PageContext): Html {
@@ -70,6 +78,19 @@ function claimed(event: ClaimedEvent, { tps, rate }: Pace, { now }: PageContext)
       ['Calls', `${figure(event.index_calls)} of IndexFaces`],
       ['Compared', html`${compared}; the collection is ${event.collection}`],
     ])}`
+}
+
+const CURVE_AGES_MS = 30_000
+
+/** The picture is asked for again when there is something new on it. */
+function curve(event: ClaimedEvent, { now }: PageContext): Html {
+  const { done, all } = doneOf(event)
+  const age = done < all ? Math.floor(now.getTime() / CURVE_AGES_MS) : 0
+  const picture = (theme: string) => `/events/${event.event_id}/curve.svg?theme=${theme}&at=${done}-${age}`
+  return html`<picture>
+    <source media="(prefers-color-scheme: dark)" srcset="${picture('dark')}">
+    <img class="chart" src="${picture('light')}" width="720" height="300" alt="Attendees done over time, against what the quota allows and against the start: ${figure(done)} of ${figure(all)} by now.">
+  </picture>`
 }
 
 function actions({ event_id, paused, state }: EventStatus): Html {

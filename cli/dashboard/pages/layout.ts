@@ -15,6 +15,7 @@ const PAGES = [
   ['/', 'Events'],
   ['/dead-letters', 'Dead letters'],
   ['/erasures', 'Erasures'],
+  ['/log', 'Log'],
 ] as const
 
 /** A whole page. */
