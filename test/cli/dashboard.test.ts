@@ -1,27 +1,9 @@
 import { hostname, userInfo } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import { pause } from '../../cli/commands/pause.ts'
-import { openDashboard, openedDashboard } from '../support/dashboard.ts'
-import { failedWith, one, refusedFor } from '../support/ledger.ts'
+import { endedEvent, HOSTILE, openDashboard, openedDashboard } from '../support/dashboard.ts'
+import { one } from '../support/ledger.ts'
 import { openOperated, startCli } from '../support/operator.ts'
-
-const HOSTILE = `<script>alert(1)</script><img src=x onerror="alert(2)">\u001b[2J\u202e'"&`
-
-/** An event with one attendee indexed, one whose photo is blurred, and one who has failed. */
-async function endedEvent(name = 'Gala dinner') {
-  const system = await openOperated()
-  const { app, exhaust, owner, prepare, sendAll } = system
-  const event = await app.event()
-  await owner.query('update events set name = $2 where event_id = $1', [event, name])
-  await app.consent(event, await app.users(3))
-  await prepare()
-  const messages = (await sendAll()).sort((a, b) => a.user_id.localeCompare(b.user_id))
-  await exhaust(messages.slice(0, 1))
-  await exhaust(messages.slice(1, 2), refusedFor('face_blurred'))
-  await exhaust(messages.slice(2), failedWith(`AccessDenied: ${name}`, 'denied'))
-  const [indexed = '', blurred = '', failed = ''] = messages.map(({ user_id }) => user_id)
-  return { ...system, event, indexed, blurred, failed }
-}
 
 describe('who may see the page', () => {
   it('nobody without the cookie, and the link gives it once', async () => {

@@ -4,7 +4,27 @@ import { onTestFinished, vi } from 'vitest'
 import { startDashboard } from '../../cli/dashboard/server.ts'
 import { sessionOf } from '../../cli/session.ts'
 import { type Environment, findSystem } from '../../cli/system.ts'
-import { paper } from './operator.ts'
+import { failedWith, refusedFor } from './ledger.ts'
+import { openOperated, paper } from './operator.ts'
+
+/** A name that would act if a page did not escape it: in markup, in an attribute, on a terminal. */
+export const HOSTILE = `<script>alert(1)</script><img src=x onerror="alert(2)">\u001b[2J\u202e'"&`
+
+/** An event with one attendee indexed, one whose photo is blurred, and one who has failed. */
+export async function endedEvent(name = 'Gala dinner') {
+  const system = await openOperated()
+  const { app, exhaust, owner, prepare, sendAll } = system
+  const event = await app.event()
+  await owner.query('update events set name = $2 where event_id = $1', [event, name])
+  await app.consent(event, await app.users(3))
+  await prepare()
+  const messages = (await sendAll()).sort((a, b) => a.user_id.localeCompare(b.user_id))
+  await exhaust(messages.slice(0, 1))
+  await exhaust(messages.slice(1, 2), refusedFor('face_blurred'))
+  await exhaust(messages.slice(2), failedWith(`AccessDenied: ${name}`, 'denied'))
+  const [indexed = '', blurred = '', failed = ''] = messages.map(({ user_id }) => user_id)
+  return { ...system, event, indexed, blurred, failed }
+}
 
 export interface Answer {
   status: number

@@ -27,7 +27,7 @@ export function deadLettersPage(
         : html`<p>Kept because they are no messages of ours: ${amount(total, 'message')}, the latest first.</p>
     ${table(
       `${figure(letters.length)} of ${amount(total, 'message')}`,
-      ['Received', 'Message', 'Problem', ''],
+      ['Received', 'Message', 'Problem', 'Action'],
       letters.map(
         ({ body, message_id, problem, received_at }) => html`<tr>
           <td>${timeOf(received_at, now)}</td>
