@@ -117,10 +117,12 @@ export function dashboardOf(
     if (status.state === 'unclaimed') return context.notFound()
     const { curveOf } = await import('./chart.ts') // slow to load
     const curve = await database.curve({ event: status.event_id })
-    const theme = context.req.query('theme') === 'dark' ? 'dark' : 'light'
-    return context.body(curveOf(status, curve, pace, new Date(), theme), 200, {
-      'content-type': 'image/svg+xml',
-    })
+    const look = {
+      theme: context.req.query('theme') === 'dark' ? ('dark' as const) : ('light' as const),
+      size: context.req.query('size') === 'narrow' ? ('narrow' as const) : ('wide' as const),
+    }
+    const picture = curveOf(status, curve, pace, new Date(), look)
+    return context.body(picture, 200, { 'content-type': 'image/svg+xml' })
   })
 
   app.get('/log', async (context) => {
