@@ -196,6 +196,23 @@ const DEAD_LETTERS_JSON = `
             being SQS's own, the latest message first
 `
 
+const DOCTOR_HELP = `
+Asks the database, the queues, the photo bucket and Rekognition, with your own
+rights; with --stage also the deployed functions, rules, alarms and quotas. It
+changes nothing, and sends one request without a secret to the nudge's URL.
+
+  ok        as it should be
+  problem   the system does not work as it should, or will not: exit code 2
+  note      it works, and could do better
+  unknown   you may not look at it; the line names the right that you need
+
+--json prints one object. Fields may be added, never changed.
+  at, system, url
+  healthy     whether there is no problem
+  checks[]    { check, verdict, found, todo }, the last null where there is
+              nothing to do
+`
+
 const MIGRATE_HELP = `
 Each migration is applied once, in one transaction together with its entry in
 supabase_migrations.schema_migrations, as the Supabase CLI records it. The first
@@ -279,6 +296,14 @@ function programOf(exit: (code: ExitCode) => void): Command {
       if (state && !event) command.error('error: --state goes with --event')
     })
     .action(run(async () => (await import('./commands/status.ts')).status))
+
+  program
+    .command('doctor')
+    .description('what is set up, deployed and allowed, what is wrong with it, and what to do')
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', DOCTOR_HELP)
+    .action(run(async () => (await import('./commands/doctor.ts')).doctor))
 
   program
     .command('check')

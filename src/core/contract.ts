@@ -273,6 +273,7 @@ const doctor = z.object({
   withheld: z.array(z.string()),
   pg_net: z.boolean(),
   nudge_url: z.nullable(z.string()),
+  nudge_secret: z.nullable(z.boolean()),
   last_run_tps: z.number(),
 })
 export type DoctorAnswer = z.output<typeof doctor>
@@ -466,7 +467,7 @@ export const CONTRACT = {
   resume: { args: { event: optional(uuid) }, answer: z.number() },
   pauses: { args: {}, answer: pauses },
   health: { args: { window_minutes: number }, answer: health },
-  doctor: { args: {}, answer: doctor },
+  doctor: { args: { nudge_digest: optional(text) }, answer: doctor },
   begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },
   end_nudged_run: { args: {}, answer: z.boolean() },
 } as const satisfies Record<string, { args: Record<string, Argument<unknown>>; answer: z.ZodMiniType }>
