@@ -24,7 +24,7 @@ import { MISSING_GRACE_SECONDS } from '../../src/core/policy.ts'
 import { emptyOutbox } from '../../src/scheduler/outbox.ts'
 import { type SchedulerParts, schedule } from '../../src/scheduler/scheduler.ts'
 import { type WorkerParts, work } from '../../src/worker/worker.ts'
-import { postgres } from './database.ts'
+import { postgres, runAsSuperuser } from './database.ts'
 
 const PREFIX = 'memento_event_'
 const BUCKET = 'photos'
@@ -159,6 +159,9 @@ export async function openStage() {
       AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
     },
     sql,
+    /** Writes as a restore or a replication does: no trigger fires. */
+    writeWithoutTriggers: (statement: string) =>
+      runAsSuperuser(database.url, `set session_replication_role = replica; ${statement}`),
     upload,
     async deleteObject(key: string): Promise<void> {
       await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key }))
