@@ -24,7 +24,7 @@ import { MISSING_GRACE_SECONDS } from '../../src/core/policy.ts'
 import { emptyOutbox } from '../../src/scheduler/outbox.ts'
 import { type SchedulerParts, schedule } from '../../src/scheduler/scheduler.ts'
 import { type WorkerParts, work } from '../../src/worker/worker.ts'
-import { postgres } from './database.ts'
+import { postgres, runAsSuperuser } from './database.ts'
 
 const PREFIX = 'memento_event_'
 const BUCKET = 'photos'
@@ -98,7 +98,7 @@ export async function openStage() {
 
   /** Puts a photo into the bucket: under this key, or under one of its own. Returns the key. */
   const upload = async (
-    content: string = randomUUID(),
+    content: string | Uint8Array = randomUUID(),
     key = `photos/${randomUUID()}.jpg`,
   ): Promise<string> => {
     await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
@@ -166,6 +166,9 @@ export async function openStage() {
       AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
     },
     sql,
+    /** Writes as a restore or a replication does: no trigger fires. */
+    writeWithoutTriggers: (statement: string) =>
+      runAsSuperuser(database.url, `set session_replication_role = replica; ${statement}`),
     upload,
     async deleteObject(key: string): Promise<void> {
       await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key }))
@@ -262,6 +265,32 @@ export async function openStage() {
          where ${ofEvent}`,
       ])
         await sql(statement, of)
+    },
+
+    /** So many seconds go by for the ledger: every time that it has noted, but those of the app's events, lies further back. */
+    async secondsPass(seconds: number): Promise<void> {
+      await sql(
+        `do $$
+        declare
+          noted record;
+        begin
+          for noted in
+            select a.attrelid::regclass as of_table, string_agg(format('%1$I = %1$I - interval ''${seconds} s''', a.attname), ', ') as sets
+            from pg_attribute a join pg_class c on c.oid = a.attrelid
+            where c.relnamespace = 'indexing'::regnamespace and c.relkind = 'r' and a.atttypid = 'timestamptz'::regtype
+              and a.attname not in ('starts_at', 'ends_at') and c.relname not in ('receipts', 'receipt_chain')
+            group by a.attrelid
+          loop
+            execute format('update %s set %s where true', noted.of_table, noted.sets);
+          end loop;
+        end $$`,
+      )
+    },
+
+    /** A scheduler's run, as the nudge or the next minute brings it, and a worker's pass. */
+    async follow(): Promise<void> {
+      await stage.runScheduler()
+      await stage.runWorker(await receive())
     },
 
     /** Schedulers and workers live while this is done; for them it takes minutes. */
