@@ -190,6 +190,14 @@ const job = z.object({
 })
 export type Job = z.output<typeof job>
 
+const rehearsed = z.object({
+  user_id: id,
+  photo_key: z.nullable(z.string()),
+  reason: z.nullable(z.string()),
+})
+/** What the app wants of an attendee who consents: the face of a photo, or the reason for none. */
+export type Rehearsed = z.output<typeof rehearsed>
+
 const attempt = z.object({
   at: z.string(),
   outcome: z.string(),
@@ -452,6 +460,10 @@ export const CONTRACT = {
   jobs: {
     args: { event: uuid, states: optional(texts), after: optional(uuid), page: optional(integer) },
     answer: z.array(job),
+  },
+  rehearsal: {
+    args: { event: uuid, after: optional(uuid), page: optional(integer) },
+    answer: z.array(rehearsed),
   },
   attendee: { args: { attendee: uuid, event: optional(uuid) }, answer: z.array(attendeeJob) },
   forecast: { args: {}, answer: forecast },

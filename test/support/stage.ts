@@ -14,6 +14,7 @@ import pg from 'pg'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import { imageIdOf } from '../../local/rekognition/collections.ts'
+import type { FaceEngine } from '../../local/rekognition/engine.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import type { ObjectAccess } from '../../local/s3/objects.ts'
@@ -38,7 +39,7 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
  * The whole system around a scheduler and workers that a test calls by itself, step by step: Postgres, the REST gateway, SQS,
  * S3 and the synthetic Rekognition are real servers; time is the test's (`timePasses`).
  */
-export async function openStage() {
+export async function openStage(engine: FaceEngine = syntheticEngine()) {
   const database = await postgres.createDatabase()
   const gateway = await startGateway(database)
   const queue = (logicalId: string, attributes: Record<string, string>) => {
@@ -60,7 +61,7 @@ export async function openStage() {
   const workQueueUrl = aws.queueUrls.get('work') ?? ''
   const urgentQueueUrl = aws.queueUrls.get('urgent') ?? ''
   const rekognition = await startRekognition({
-    engine: syntheticEngine(),
+    engine,
     s3Endpoint: aws.endpoint,
     region: REGION,
   })
