@@ -4,6 +4,7 @@ import type { LocalCommands } from '../local/commands.ts'
 import { JOB_STATES, type JobState } from '../src/core/contract.ts'
 import type { AttendeeOptions } from './commands/attendee.ts'
 import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
+import { isId } from './ids.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
 import type { Session } from './session.ts'
 import { plainLines, type Terminal, terminalOf } from './terminal.ts'
@@ -113,6 +114,13 @@ the scheduler sends it within a minute. Ctrl-C leaves it running.
 
 Reasons:
 ${REPLAYABLE.map((code) => `  ${code.padEnd(22)}${reasonOf(code).title}`).join('\n')}
+`
+
+const DASHBOARD_HELP = `
+Prints a link that opens the page once, in one browser. The page works with your
+own rights, which stay in this program; nothing is deployed, and the browser
+keeps nothing but a cookie. Every button says first how many it touches. Ctrl-C
+ends it.
 `
 
 const AUDIT_HELP = `
@@ -393,6 +401,17 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .addHelpText('after', REHEARSE_HELP)
     .action(run(async () => (await import('./commands/rehearse.ts')).rehearse))
 
+  program
+    .command('dashboard')
+    .description(
+      'a page in your browser, on this machine alone: the same as these commands, brought up to date by itself',
+    )
+    .option('--read-only', 'show, and do nothing')
+    .addOption(new Option('--port <port>', 'a free one unless given').argParser(port))
+    .addOption(stage())
+    .addHelpText('after', DASHBOARD_HELP)
+    .action(run(async () => (await import('./commands/dashboard.ts')).dashboard))
+
   const auditing = program
     .command('audit')
     .description('compare collections with what they should be, and repair them')
@@ -607,7 +626,7 @@ const matching = (pattern: RegExp, otherwise: string) => (text: string) => {
 }
 
 function uuid(text: string): string {
-  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text.toLowerCase()
+  if (isId(text)) return text.toLowerCase()
   throw new InvalidArgumentError('It is not an id such as 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11.')
 }
 
@@ -615,6 +634,12 @@ function minutes(text: string): number {
   const value = Number(/^(\d+(?:\.\d+)?)m?$/.exec(text)?.[1])
   if (value <= 10_080) return value
   throw new InvalidArgumentError('It is not a number of minutes up to a week, such as 10m.')
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value > 0 && value < 65_536) return value
+  throw new InvalidArgumentError('It is not a port such as 8080.')
 }
 
 function states(text: string): JobState[] {

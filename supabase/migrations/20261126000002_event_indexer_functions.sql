@@ -1339,6 +1339,34 @@ language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(p) order by p.event_id nulls first), '[]') from indexing.pauses p
 $$;
 
+-- ── actions.sql 806fcf9e69a31578
+
+-- What operators have done. Their programs note it after it is done; alarms and functions do not read it.
+
+-- Notes an action.
+create or replace function public.indexing_note_action(
+  actor text, action text, event uuid default null, attendee uuid default null, note text default null,
+  touched integer default null
+) returns boolean
+language sql security definer set search_path = '' as $$
+  insert into indexing.actions (actor, action, event_id, user_id, note, touched)
+  values (left(actor, 200), action, event, attendee, left(note, 200), touched)
+  returning true
+$$;
+
+-- The actions about an event and those about everything, or all of them for a null: the latest first, a page at a time.
+-- Returns [{"id", "at", "actor", "action", "event_id", "user_id", "note", "touched"}, …].
+create or replace function public.indexing_actions(
+  event uuid default null, before bigint default null, page integer default 100
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]') from (
+    select * from indexing.actions o
+    where (event is null or o.event_id is null or o.event_id = event) and (before is null or o.id < before)
+    order by o.id desc limit page
+  ) a
+$$;
+
 -- ── outbox.sql ccc06f6800ab5a79
 
 -- Confirms the send batch that a scheduler has just sent, and hands it the next one, in the order of the outbox.
@@ -2495,7 +2523,7 @@ begin
 end
 $$;
 
--- ── retention.sql 9f587dc122bb2f80
+-- ── retention.sql fdf1fd8cd74671f3
 
 -- How what is stored about people ends: the clean-up of events that are over, the pruning of rows that nobody needs any more,
 -- and erasures that an operator asks for.
@@ -2570,7 +2598,8 @@ $$;
 
 -- Deletes a page of what nobody needs any more.
 --   keep_days     jobs and run of an event, so long after its collection was deleted; the job of an attendee who was erased, so
---                 long after that and after the event's end; messages of the dead-letter queue that were kept
+--                 long after that and after the event's end; messages of the dead-letter queue that were kept; the log of
+--                 what operators have done
 --   receipt_days  receipts; the chain begins after them then
 -- Not what is not settled, nor what failed in an event that is not over, nor an erasure that is not proven. Returns {"jobs": n,
 -- "runs": n, "letters": n, "receipts": n, "more": whether to call again}.
@@ -2623,6 +2652,8 @@ begin
     select o.message_id from indexing.dead_letters o where o.received_at < cutoff order by o.received_at limit page
   ));
   get diagnostics letters = row_count;
+
+  delete from indexing.actions a where a.at < cutoff; -- a few a day
 
   perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
   select * into last_receipt from (
@@ -2777,7 +2808,7 @@ begin
 end
 $$;
 
--- ── report.sql a49d54f9c40b69e9
+-- ── report.sql 40946c4b116fe4a8
 
 -- What operators and alarms read.
 
@@ -3028,6 +3059,22 @@ language sql stable security definer set search_path = '' as $$
     ),
     'full_changes', indexing.changes_are_full()::integer
   )
+$$;
+
+-- How many of an event's jobs had their outcome by when: at up to `points` moments between its claim and its last outcome.
+-- Returns [{"at", "ended": n}, …]. A job that is repeated counts by its last outcome.
+create or replace function public.indexing_curve(event uuid, points integer default 100) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with ended as (
+    select j.ended_at, greatest(0, extract(epoch from j.ended_at - r.claimed_at)) as second
+    from indexing.event_runs r join indexing.face_jobs j using (event_id)
+    where r.event_id = event and j.ended_at is not null
+  ), steps as (
+    select ended_at, ceil(second * points / nullif((select max(second) from ended), 0)) as step from ended
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('at', at, 'ended', n) order by at), '[]') from (
+    select max(ended_at) as at, sum(count(*)) over (order by step)::integer as n from steps group by step
+  ) curve
 $$;
 
 -- ── fit.sql 4828708af9747491
