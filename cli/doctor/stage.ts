@@ -163,7 +163,10 @@ export class DeployedStage {
           `Firing at this moment: ${ringing.join(', ')}.`,
           'Each has a runbook in docs/operations.md.',
         )
-      : ok('alarms', `${MetricAlarms.length} alarms reach a confirmed subscriber; none is firing.`)
+      : ok(
+          'alarms',
+          `A confirmed subscriber is told of ${amount(MetricAlarms.length, 'alarm')}; none is firing.`,
+        )
   }
 
   /** The topics that nobody has subscribed to; undefined when AWS does not let us look. */
