@@ -264,7 +264,13 @@ export class World {
       this.touched.add(about.event ?? '')
     } catch (error) {
       await client?.query('rollback')
-      this.failedWrites.push(`${what}: ${String(error)}`)
+      const gone =
+        (about.event !== undefined && !this.#events.has(about.event)) ||
+        (about.user !== undefined && !this.#users.has(about.user))
+      // A restored backup took the account or the event away meanwhile: the app's own error.
+      if (gone && (error as pg.DatabaseError).code === '23503')
+        this.#history.note(about, `the app could not: ${what}, of somebody or something that is gone`)
+      else this.failedWrites.push(`${what}: ${String(error)}`)
     } finally {
       hold(false)
       client?.release()
