@@ -6,6 +6,7 @@ import type {
   JobState,
   KeptLetter,
   OperatorAction,
+  Rehearsed,
 } from '../src/core/contract.ts'
 import { type ApiKey, connectDatabase, requireSchemaVersion } from '../src/core/database.ts'
 
@@ -65,6 +66,17 @@ export function connectLedger(url: string, apiKey: ApiKey) {
         const next = await database.jobs({ event, states, after, page: PAGE })
         jobs.push(...next)
         if (next.length < PAGE) return jobs
+      }
+    },
+
+    /** What the app wants of all who consent to an event, whether it is claimed or not. */
+    async rehearsal(event: string): Promise<Rehearsed[]> {
+      const wanted: Rehearsed[] = []
+      for (;;) {
+        const after = wanted.at(-1)?.user_id ?? null
+        const next = await database.rehearsal({ event, after, page: PAGE })
+        wanted.push(...next)
+        if (next.length < PAGE) return wanted
       }
     },
 

@@ -190,6 +190,14 @@ const job = z.object({
 })
 export type Job = z.output<typeof job>
 
+const rehearsed = z.object({
+  user_id: id,
+  photo_key: z.nullable(z.string()),
+  reason: z.nullable(z.string()),
+})
+/** What the app wants of an attendee who consents: the face of a photo, or the reason for none. */
+export type Rehearsed = z.output<typeof rehearsed>
+
 const attempt = z.object({
   at: z.string(),
   outcome: z.string(),
@@ -286,6 +294,7 @@ const doctor = z.object({
   withheld: z.array(z.string()),
   pg_net: z.boolean(),
   nudge_url: z.nullable(z.string()),
+  nudge_secret: z.nullable(z.boolean()),
   last_run_tps: z.number(),
 })
 export type DoctorAnswer = z.output<typeof doctor>
@@ -465,6 +474,10 @@ export const CONTRACT = {
     args: { event: uuid, states: optional(texts), after: optional(uuid), page: optional(integer) },
     answer: z.array(job),
   },
+  rehearsal: {
+    args: { event: uuid, after: optional(uuid), page: optional(integer) },
+    answer: z.array(rehearsed),
+  },
   attendee: { args: { attendee: uuid, event: optional(uuid) }, answer: z.array(attendeeJob) },
   forecast: { args: {}, answer: forecast },
   unclaimed: { args: { events: optional(uuids) }, answer: unclaimed },
@@ -498,7 +511,7 @@ export const CONTRACT = {
     answer: z.array(z.object({ at: z.string(), ended: z.number() })),
   },
   health: { args: { window_minutes: number }, answer: health },
-  doctor: { args: {}, answer: doctor },
+  doctor: { args: { nudge_digest: optional(text) }, answer: doctor },
   begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },
   end_nudged_run: { args: {}, answer: z.boolean() },
 } as const satisfies Record<string, { args: Record<string, Argument<unknown>>; answer: z.ZodMiniType }>

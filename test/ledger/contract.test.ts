@@ -123,6 +123,7 @@ describe('the contract of src/core with the database', () => {
       replay: { event },
       progress: {},
       jobs: { event },
+      rehearsal: { event },
       attendee: { attendee: user },
       forecast: {},
       unclaimed: {},
