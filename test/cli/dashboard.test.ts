@@ -133,6 +133,18 @@ describe('what is sent to the page', () => {
     expect(await one(owner, 'select count(*)::int from indexing.pauses')).toBe(0)
   })
 
+  it('pauses everything, also while there is no event, and says so', async () => {
+    const { environment, owner } = await openOperated()
+    const { get, post } = await openedDashboard(environment)
+    await post('/pause')
+    const { body } = await get('/')
+    expect(body).toContain('Everything is paused since')
+    expect(body).toContain('Resume everything …')
+    await post('/resume')
+    expect((await get('/')).body).toContain('Pause everything …')
+    expect(await one(owner, 'select count(*)::int from indexing.pauses')).toBe(0)
+  })
+
   it('compares a collection, and repairs what differs after a second question', async () => {
     const stage = await openStage()
     onTestFinished(stage.close)
@@ -226,6 +238,20 @@ describe('what the page shows', () => {
     expect(await listed('state=failed&reason=denied')).toEqual([failed])
     expect(await listed('state=failed&reason=unclear')).toEqual([])
     expect(await listed(`search=${failed.slice(0, 13)}`)).toEqual([failed])
+  })
+
+  it('finds attendees by name, and shows names, if the operator has said which column holds them', async () => {
+    const { environment, event, failed, indexed, owner } = await endedEvent()
+    await owner.query(`update profiles set full_name = 'Ada Lovelace' where user_id = $1`, [failed])
+    const anonymous = await openedDashboard(environment)
+    const search = `/events/${event}/attendees?search=lovel`
+    expect((await anonymous.get(search)).body).toContain('Nobody.')
+    expect((await anonymous.get(`/attendees/${failed}`)).body).not.toContain('Lovelace')
+    const { get } = await openedDashboard({ ...environment, ATTENDEE_NAME_COLUMN: 'full_name' })
+    const { body } = await get(search)
+    expect(body).toContain('Ada Lovelace')
+    expect(body).not.toContain(indexed)
+    expect((await get(`/attendees/${failed}`)).body).toContain('<h1>Attendee Ada Lovelace</h1>')
   })
 
   it('goes on with a long list where it ended', async () => {

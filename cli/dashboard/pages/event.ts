@@ -22,7 +22,7 @@ export function eventPage(
 ): Html {
   return html`<p><a href="/">All events</a></p>
     ${live('head', head(event, context))}
-    ${event.state === 'unclaimed' ? '' : search(event.event_id)}
+    ${event.state === 'unclaimed' ? '' : search(event.event_id, context)}
     ${live('facts', event.state === 'unclaimed' ? unclaimed(event, context) : claimed(event, pace, context))}
     ${event.state === 'unclaimed' ? '' : live('curve', curve(event, context))}
     ${live('actions', context.readOnly ? html`` : actions(event))}
@@ -39,10 +39,10 @@ function head(event: EventStatus, { now, system }: PageContext): Html {
     ${concerns.length > 0 ? html`<ul class="concerns">${concerns.map((concern) => concernOf(concern))}</ul>` : ''}`
 }
 
-export const search = (event: string, wanted = ''): Html =>
+export const search = (event: string, { system }: PageContext, wanted = ''): Html =>
   html`<form class="search" role="search" action="/events/${event}/attendees">
     <label for="search">Search an attendee</label>
-    <input id="search" name="search" value="${wanted}" autocomplete="off" placeholder="the beginning of an id">
+    <input id="search" name="search" value="${wanted}" autocomplete="off" placeholder="${system.nameColumn === null ? 'the beginning of an id' : 'an id or a name'}">
     <button>Search</button>
   </form>`
 
