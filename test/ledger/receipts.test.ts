@@ -118,6 +118,24 @@ describe('a revocation', () => {
     expect(new Date(erasure.noted_at)).toEqual(noted)
   })
 
+  it('is what a worker finds done already: no trigger told of it, and somebody had deleted the collection', async () => {
+    const { collectionsDone, event, list, owner, receipts, sealReceipts, sendAll, users, work } =
+      await indexedEvent(1)
+    await owner.query(
+      `alter table public.event_consents disable trigger user; update public.event_consents set allow_recognition = false;
+       alter table public.event_consents enable trigger user`,
+    )
+    await collectionsDone([{ event_id: event, result: 'created' }])
+    await work(await sendAll(), { faces_deleted: 0 })
+    await list([], 31)
+    await sealReceipts()
+    const found = await receipts({ attendee: only(users) })
+    expect(found).toMatchObject({ open: [], receipts: [{ reason: 'found', faces: 0 }] })
+    await collectionsDone([{ event_id: event, result: 'created' }])
+    await sendAll().then((again) => work(again))
+    expect((await receipts({ attendee: only(users) })).open).toEqual([])
+  })
+
   it('is no photo that another one replaces', async () => {
     const { app, erase, receipts, users } = await indexedEvent(1)
     await app.photo(only(users), 'photos/new')

@@ -103,6 +103,26 @@ describe('the clean-up', () => {
     expect(await one(owner, face_ids)).toBe(0)
   })
 
+  it('finds an event that was put back after it had been deleted or closed, and has it claimed anew', async () => {
+    const { app, cleanup, event, inside, owner, processChanges } = await sentEvent(1)
+    const over = await app.event({ startsAt: "now() - interval '3 d'" })
+    await owner.query(`
+      create table kept as select * from public.events where event_id = '${event}';
+      delete from public.events where event_id = '${event}';
+      insert into indexing.event_runs (event_id, starts_at, ends_at, collection, closed_at) values ('${over}', now(), now(), 'deleted', now());
+      update public.events set indexing_status = 'completed' where event_id = '${over}'`)
+    await processChanges()
+    expect(await inside.run(event)).toMatchObject({ collection: 'closing' })
+    expect(await cleanup()).toMatchObject({ found: 0 })
+    await owner.query('insert into public.events table kept')
+    expect(await cleanup()).toMatchObject({ found: 1 })
+    expect(await cleanup()).toMatchObject({ found: 0 })
+    await processChanges()
+    expect(await cleanup()).toMatchObject({ found: 0 })
+    const statuses = 'select array_agg(indexing_status::text order by starts_at) from public.events'
+    expect(await one(owner, statuses)).toEqual(['completed', 'pending'])
+  })
+
   it('goes in pages', async () => {
     const { app, cleanup, owner, startRun } = await openLedger()
     await startRun(10_000, 0, 10)

@@ -14,6 +14,7 @@ import pg from 'pg'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import { imageIdOf } from '../../local/rekognition/collections.ts'
+import type { FaceEngine } from '../../local/rekognition/engine.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import type { ObjectAccess } from '../../local/s3/objects.ts'
@@ -24,7 +25,7 @@ import { MISSING_GRACE_SECONDS } from '../../src/core/policy.ts'
 import { emptyOutbox } from '../../src/scheduler/outbox.ts'
 import { type SchedulerParts, schedule } from '../../src/scheduler/scheduler.ts'
 import { type WorkerParts, work } from '../../src/worker/worker.ts'
-import { postgres } from './database.ts'
+import { postgres, runAsSuperuser } from './database.ts'
 
 const PREFIX = 'memento_event_'
 const BUCKET = 'photos'
@@ -38,7 +39,7 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
  * The whole system around a scheduler and workers that a test calls by itself, step by step: Postgres, the REST gateway, SQS,
  * S3 and the synthetic Rekognition are real servers; time is the test's (`timePasses`).
  */
-export async function openStage() {
+export async function openStage(engine: FaceEngine = syntheticEngine()) {
   const database = await postgres.createDatabase()
   const gateway = await startGateway(database)
   const queue = (logicalId: string, attributes: Record<string, string>) => {
@@ -60,7 +61,7 @@ export async function openStage() {
   const workQueueUrl = aws.queueUrls.get('work') ?? ''
   const urgentQueueUrl = aws.queueUrls.get('urgent') ?? ''
   const rekognition = await startRekognition({
-    engine: syntheticEngine(),
+    engine,
     s3Endpoint: aws.endpoint,
     region: REGION,
   })
@@ -98,7 +99,7 @@ export async function openStage() {
 
   /** Puts a photo into the bucket: under this key, or under one of its own. Returns the key. */
   const upload = async (
-    content: string = randomUUID(),
+    content: string | Uint8Array = randomUUID(),
     key = `photos/${randomUUID()}.jpg`,
   ): Promise<string> => {
     await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
@@ -166,6 +167,9 @@ export async function openStage() {
       AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
     },
     sql,
+    /** Writes as a restore or a replication does: no trigger fires. */
+    writeWithoutTriggers: (statement: string) =>
+      runAsSuperuser(database.url, `set session_replication_role = replica; ${statement}`),
     upload,
     async deleteObject(key: string): Promise<void> {
       await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key }))
@@ -262,6 +266,32 @@ export async function openStage() {
          where ${ofEvent}`,
       ])
         await sql(statement, of)
+    },
+
+    /** So many seconds go by for the ledger: every time that it has noted, but those of the app's events, lies further back. */
+    async secondsPass(seconds: number): Promise<void> {
+      await sql(
+        `do $$
+        declare
+          noted record;
+        begin
+          for noted in
+            select a.attrelid::regclass as of_table, string_agg(format('%1$I = %1$I - interval ''${seconds} s''', a.attname), ', ') as sets
+            from pg_attribute a join pg_class c on c.oid = a.attrelid
+            where c.relnamespace = 'indexing'::regnamespace and c.relkind = 'r' and a.atttypid = 'timestamptz'::regtype
+              and a.attname not in ('starts_at', 'ends_at') and c.relname not in ('receipts', 'receipt_chain')
+            group by a.attrelid
+          loop
+            execute format('update %s set %s where true', noted.of_table, noted.sets);
+          end loop;
+        end $$`,
+      )
+    },
+
+    /** A scheduler's run, as the nudge or the next minute brings it, and a worker's pass. */
+    async follow(): Promise<void> {
+      await stage.runScheduler()
+      await stage.runWorker(await receive())
     },
 
     /** Schedulers and workers live while this is done; for them it takes minutes. */
