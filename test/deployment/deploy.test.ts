@@ -58,7 +58,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
   })
 
   it.each(['deploy', 'package'])(
-    '%s names what no number can be made of, and what no name can be',
+    '%s names each setting that is no number or no valid name',
     async (command) => {
       const settings = {
         ...NEEDED,
@@ -82,7 +82,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
     expect(output).toContain('The alarms reach nobody')
   })
 
-  it('takes no kind of tracing that there is not', async () => {
+  it('refuses an unknown value of TRACING', async () => {
     const { code, output } = await deploy({ ...NEEDED, TRACING: 'yes' })
     expect(code).not.toBe(0)
     expect(output).toContain("'provider.tracing.lambda': must be equal to one of the allowed values")
@@ -91,7 +91,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
   it.each([
     ['ALARM_EMAIL', 'on-call@example.com', 'mailed to on-call@example.com, once it has confirmed'],
     ['ALARM_TOPIC_ARN', 'arn:aws:sns:eu-west-1:123456789012:on-call', ''],
-  ])('does not say so with %s', async (setting, value, said) => {
+  ])('does not warn about alarms without a receiver with %s', async (setting, value, said) => {
     const { output } = await deploy({ ...NEEDED, [setting]: value })
     expect(output).toContain('connect ECONNREFUSED 127.0.0.1:1')
     expect(output).not.toContain('reach nobody')

@@ -11,7 +11,7 @@ import { openLedger } from '../support/ledger.ts'
 
 const MINE = { ofItsOwn: true }
 
-/** What of a database the functions of a release would stumble over. */
+/** What in a database breaks the functions of a release. */
 async function breaksFor(
   { functions }: ReleasedContract,
   owner: pg.Pool,
