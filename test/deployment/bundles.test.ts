@@ -354,6 +354,8 @@ const FAILURES: [string, Parameter[], RegExp][] = [
   ['is throttled', Array(2).fill({ error: 'ThrottlingException', status: 400 }), /ThrottlingException/],
   ['fails', Array(2).fill({ error: 'InternalServerError', status: 500 }), /InternalServerError/],
   ['is cut off', ['reset', 'reset'], /ECONNRESET|socket hang up/],
+  ['finds it empty', [{ value: ' ' }], /it is empty/],
+  ['finds a line break in it', [{ value: 'half\nhalf' }], /line breaks/],
 ]
 
 describe.each(FAILURES)('a first read of the key that %s', (_how, failures, cause) => {
