@@ -1,6 +1,7 @@
 import type { Ledger } from './ledger.ts'
 import { findSystem, type System } from './system.ts'
 import { type Terminal, terminalOf } from './terminal.ts'
+import { timeZone } from './words.ts'
 
 /** What every command works with. */
 export interface Session {
@@ -34,8 +35,6 @@ export const sessionOf = (system: System, terminal: Terminal): Session => ({
     return ledger
   },
 })
-
-const { timeZone } = Intl.DateTimeFormat().resolvedOptions()
 
 /** The first line of what is for people: which system this is about, and what clock its times go by. */
 export const titleOf = ({ system, terminal }: Session): string =>

@@ -26,6 +26,7 @@ export const SOURCES = [
   'claim',
   'collections',
   'pause',
+  'actions',
   'outbox',
   'lease',
   'complete',

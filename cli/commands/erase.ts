@@ -51,6 +51,7 @@ async function eraseAttendee(ledger: Ledger, user: string, { event, yes }: Erase
     )
   const wanted = events.filter((each) => each.wanted)
   if (wanted.length > 0) throw new OperatorError(EXIT.notDone, standing(user, wanted))
+  if (yes) await ledger.note({ action: 'erase', event: event ?? null, attendee: user, touched: queued })
   const faces = events.filter(({ face }) => face).length
   const of = `attendee ${user} in ${amount(events.length, 'collection')}, ${amount(faces, 'face')} of theirs known`
   return yes
@@ -82,6 +83,7 @@ async function eraseEvent(ledger: Ledger, { event = '', yes }: EraseOptions): Pr
       EXIT.held,
       `The app is changing event ${event} at this moment. Nothing was erased: try again.`,
     )
+  if (yes) await ledger.note({ action: 'erase', event, touched: first.attendees })
   for (let more = first.more; more; ) more = (await ask(true))?.more === true
   const what = `the collection of event ${event}: ${amount(first.attendees, 'attendee')}, ${amount(first.faces, 'face')} known`
   return yes

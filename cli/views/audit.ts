@@ -3,7 +3,8 @@ import type { Session } from '../session.ts'
 import type { Terminal } from '../terminal.ts'
 import { amount, figure } from '../words.ts'
 
-const KINDS: Record<keyof Audited['differences'], string> = {
+/** What each difference means. */
+export const KINDS: Record<keyof Audited['differences'], string> = {
   extra: 'who should have no face, and have one',
   missing: 'whose face is gone',
   doubled: 'with several faces, or another one than the ledger knows',

@@ -20,7 +20,7 @@ export function viewConcern({ label, text, command }: Concern, { paint, columns 
 }
 
 /** What of an event needs somebody, failed attendees aside. */
-export function concernsOf(event: EventStatus, { now, option }: View): Concern[] {
+export function concernsOf(event: EventStatus, { now, option }: Pick<View, 'now' | 'option'>): Concern[] {
   if (event.state === 'unclaimed') {
     const text = whyUnclaimed(event, now)
     return [...pausedOf(event, option), ...(text ? [{ label: 'WAITS' as const, text }] : [])]
@@ -93,7 +93,7 @@ function stuck(event: ClaimedEvent, now: Date, option: string): Concern {
 }
 
 /** That attendees have failed, and where to read why. */
-export function failureOf(event: EventStatus, { option }: View): Concern[] {
+export function failureOf(event: EventStatus, { option }: Pick<View, 'option'>): Concern[] {
   if (event.state === 'unclaimed' || event.attendees.failed === 0) return []
   const text = `${amount(event.attendees.failed, 'attendee')}. Why:`
   return [{ label: 'FAILED', text, command: `npx event-indexer status${option} --event ${event.event_id}` }]

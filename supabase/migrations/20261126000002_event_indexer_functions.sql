@@ -1339,6 +1339,34 @@ language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(p) order by p.event_id nulls first), '[]') from indexing.pauses p
 $$;
 
+-- ── actions.sql 806fcf9e69a31578
+
+-- What operators have done. Their programs note it after it is done; alarms and functions do not read it.
+
+-- Notes an action.
+create or replace function public.indexing_note_action(
+  actor text, action text, event uuid default null, attendee uuid default null, note text default null,
+  touched integer default null
+) returns boolean
+language sql security definer set search_path = '' as $$
+  insert into indexing.actions (actor, action, event_id, user_id, note, touched)
+  values (left(actor, 200), action, event, attendee, left(note, 200), touched)
+  returning true
+$$;
+
+-- The actions about an event and those about everything, or all of them for a null: the latest first, a page at a time.
+-- Returns [{"id", "at", "actor", "action", "event_id", "user_id", "note", "touched"}, …].
+create or replace function public.indexing_actions(
+  event uuid default null, before bigint default null, page integer default 100
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]') from (
+    select * from indexing.actions o
+    where (event is null or o.event_id is null or o.event_id = event) and (before is null or o.id < before)
+    order by o.id desc limit page
+  ) a
+$$;
+
 -- ── outbox.sql ccc06f6800ab5a79
 
 -- Confirms the send batch that a scheduler has just sent, and hands it the next one, in the order of the outbox.
@@ -2495,7 +2523,7 @@ begin
 end
 $$;
 
--- ── retention.sql 9f587dc122bb2f80
+-- ── retention.sql fdf1fd8cd74671f3
 
 -- How what is stored about people ends: the clean-up of events that are over, the pruning of rows that nobody needs any more,
 -- and erasures that an operator asks for.
@@ -2570,7 +2598,8 @@ $$;
 
 -- Deletes a page of what nobody needs any more.
 --   keep_days     jobs and run of an event, so long after its collection was deleted; the job of an attendee who was erased, so
---                 long after that and after the event's end; messages of the dead-letter queue that were kept
+--                 long after that and after the event's end; messages of the dead-letter queue that were kept; the log of
+--                 what operators have done
 --   receipt_days  receipts; the chain begins after them then
 -- Not what is not settled, nor what failed in an event that is not over, nor an erasure that is not proven. Returns {"jobs": n,
 -- "runs": n, "letters": n, "receipts": n, "more": whether to call again}.
@@ -2623,6 +2652,8 @@ begin
     select o.message_id from indexing.dead_letters o where o.received_at < cutoff order by o.received_at limit page
   ));
   get diagnostics letters = row_count;
+
+  delete from indexing.actions a where a.at < cutoff; -- a few a day
 
   perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
   select * into last_receipt from (
@@ -2777,7 +2808,7 @@ begin
 end
 $$;
 
--- ── report.sql 5d670a169bcc628d
+-- ── report.sql 40946c4b116fe4a8
 
 -- What operators and alarms read.
 
@@ -2840,6 +2871,22 @@ language sql stable security definer set search_path = '' as $$
     where j.event_id = event and (states is null or j.state = any (states)) and (after is null or j.user_id > after)
     order by j.user_id limit page
   ) job
+$$;
+
+-- What the app wants of those who consent to an event, claimed or not, as if it were active; a page at a time in the order of
+-- user_id. Returns [{"user_id", "photo_key", "reason": why there is no photo to be indexed, or null}, …].
+create or replace function public.indexing_rehearsal(event uuid, after uuid default null, page integer default 1000) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(wanted) order by wanted.user_id), '[]') from (
+    select
+      c.user_id, nullif(d.reason, 'event_inactive') as reason,
+      case when d.reason = 'event_inactive' then d.profile_key else d.photo_key end as photo_key
+    from (
+      select c.user_id from indexing.app_consents() c
+      where c.event_id = event and (after is null or c.user_id > after)
+      order by c.user_id limit page
+    ) c cross join lateral indexing.desired(event, c.user_id) d
+  ) wanted
 $$;
 
 -- The jobs of one attendee, with their last attempts: of one event, or of all.
@@ -3014,6 +3061,22 @@ language sql stable security definer set search_path = '' as $$
   )
 $$;
 
+-- How many of an event's jobs had their outcome by when: at up to `points` moments between its claim and its last outcome.
+-- Returns [{"at", "ended": n}, …]. A job that is repeated counts by its last outcome.
+create or replace function public.indexing_curve(event uuid, points integer default 100) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with ended as (
+    select j.ended_at, greatest(0, extract(epoch from j.ended_at - r.claimed_at)) as second
+    from indexing.event_runs r join indexing.face_jobs j using (event_id)
+    where r.event_id = event and j.ended_at is not null
+  ), steps as (
+    select ended_at, ceil(second * points / nullif((select max(second) from ended), 0)) as step from ended
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('at', at, 'ended', n) order by at), '[]') from (
+    select max(ended_at) as at, sum(count(*)) over (order by step)::integer as n from steps group by step
+  ) curve
+$$;
+
 -- ── fit.sql 4828708af9747491
 
 -- Whether the app's tables are such that the adapter can work with them. `migrate` asks this before it changes anything: it makes this
@@ -3092,7 +3155,7 @@ begin
 end
 $$;
 
--- ── doctor.sql b943c7dddb415615
+-- ── doctor.sql 2c3bc37ba9dfbbc5
 
 -- What `doctor` asks of the database: what is there, not how the events stand. Changes nothing, and tells no secret.
 --   now           of the database's clock
@@ -3102,8 +3165,9 @@ $$;
 --   withheld      functions of the API that service_role may not execute
 --   pg_net        whether requests can be sent
 --   nudge_url     where nudges go, or null
+--   nudge_secret  whether the secret of the nudges has this SHA-256, in hexadecimal; null without one to compare
 --   last_run_tps  IndexFaces calls a second, as the scheduler's last run had it
-create or replace function public.indexing_doctor() returns jsonb
+create or replace function public.indexing_doctor(nudge_digest text default null) returns jsonb
 language sql volatile security definer set search_path = '' as $$
   select jsonb_build_object(
     'now', clock_timestamp(),
@@ -3151,6 +3215,9 @@ language sql volatile security definer set search_path = '' as $$
       select from pg_catalog.pg_proc p where p.pronamespace = to_regnamespace('net') and p.proname = 'http_post'
     ),
     'nudge_url', (select n.url from indexing.nudging n),
+    'nudge_secret', (
+      select encode(sha256(convert_to(n.secret, 'UTF8')), 'hex') = nudge_digest from indexing.nudging n
+    ),
     'last_run_tps', (select s.index_faces_tps from indexing.settings s)
   )
 $$;

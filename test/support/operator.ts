@@ -172,7 +172,7 @@ export async function runCommand<Options>(
 }
 
 /** A terminal that is none: a file or a pipe. */
-const paper = (write: (text: string) => void): Terminal => ({
+export const paper = (write: (text: string) => void): Terminal => ({
   columns: 100,
   rows: Number.POSITIVE_INFINITY,
   live: false,

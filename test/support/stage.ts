@@ -14,6 +14,7 @@ import pg from 'pg'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import { imageIdOf } from '../../local/rekognition/collections.ts'
+import type { FaceEngine } from '../../local/rekognition/engine.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import type { ObjectAccess } from '../../local/s3/objects.ts'
@@ -30,6 +31,7 @@ const PREFIX = 'memento_event_'
 const BUCKET = 'photos'
 const REGION = 'eu-central-1'
 const MINUTE = 60_000
+const MAX_RECEIVES = 1000
 
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
@@ -37,24 +39,29 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
  * The whole system around a scheduler and workers that a test calls by itself, step by step: Postgres, the REST gateway, SQS,
  * S3 and the synthetic Rekognition are real servers; time is the test's (`timePasses`).
  */
-export async function openStage() {
+export async function openStage(engine: FaceEngine = syntheticEngine()) {
   const database = await postgres.createDatabase()
   const gateway = await startGateway(database)
+  const queue = (logicalId: string, attributes: Record<string, string>) => {
+    const name = `event-indexer-test-${logicalId}`
+    return { logicalId, name, arn: `arn:aws:sqs:${REGION}:000000000000:${name}`, attributes }
+  }
+  const deadLetters = queue('dead-letters', {})
+  const RedrivePolicy = JSON.stringify({
+    deadLetterTargetArn: deadLetters.arn,
+    maxReceiveCount: MAX_RECEIVES,
+  })
+  const received = { VisibilityTimeout: '3600', RedrivePolicy }
   const aws = await startAws({
     region: REGION,
     buckets: [BUCKET],
-    queues: ['work', 'urgent'].map((name) => ({
-      logicalId: name,
-      name,
-      arn: `arn:aws:sqs:${REGION}:000000000000:${name}`,
-      attributes: { VisibilityTimeout: '3600' },
-    })),
+    queues: [deadLetters, queue('work', received), queue('urgent', received)],
   })
   const { s3, sqs } = aws
   const workQueueUrl = aws.queueUrls.get('work') ?? ''
   const urgentQueueUrl = aws.queueUrls.get('urgent') ?? ''
   const rekognition = await startRekognition({
-    engine: syntheticEngine(),
+    engine,
     s3Endpoint: aws.endpoint,
     region: REGION,
   })
@@ -75,7 +82,7 @@ export async function openStage() {
       indexFacesTps: 10_000,
       maxFailedShare: 0,
       cleanupAfterHours: undefined,
-      maxReceives: 1000,
+      maxReceives: MAX_RECEIVES,
       severalFaces: 'skip',
     },
     database: connectDatabase(gateway.url, async () => gateway.serviceRoleKey),
@@ -152,6 +159,7 @@ export async function openStage() {
       SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
       WORK_QUEUE_URL: workQueueUrl,
       URGENT_QUEUE_URL: urgentQueueUrl,
+      MAX_RECEIVE_COUNT: String(MAX_RECEIVES),
       AWS_REGION: REGION,
       AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
