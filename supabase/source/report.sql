@@ -248,3 +248,19 @@ language sql stable security definer set search_path = '' as $$
     'full_changes', indexing.changes_are_full()::integer
   )
 $$;
+
+-- How many of an event's jobs had their outcome by when: at up to `points` moments between its claim and its last outcome.
+-- Returns [{"at", "ended": n}, …]. A job that is repeated counts by its last outcome.
+create or replace function public.indexing_curve(event uuid, points integer default 100) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with ended as (
+    select j.ended_at, greatest(0, extract(epoch from j.ended_at - r.claimed_at)) as second
+    from indexing.event_runs r join indexing.face_jobs j using (event_id)
+    where r.event_id = event and j.ended_at is not null
+  ), steps as (
+    select ended_at, ceil(second * points / nullif((select max(second) from ended), 0)) as step from ended
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('at', at, 'ended', n) order by at), '[]') from (
+    select max(ended_at) as at, sum(count(*)) over (order by step)::integer as n from steps group by step
+  ) curve
+$$;
