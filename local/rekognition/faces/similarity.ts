@@ -28,7 +28,7 @@ import type { FaceDetail, FaceTemplate } from '../engine.ts'
  *   two people           0          3,603
  *
  * With 95 % confidence: 89 to 97 % are found, and less than one of 1,200 pairs of two people is taken for one. Five of the
- * 8 have one of two photos, of a head in profile and of one thrown back. Lighter, darker and mirrored copies of a photo are all found; a photo that
+ * 8 have one of two photos, of a head in profile and of one thrown back. A photo that
  * lies on its side or stands on its head, without Exif saying so, is found in three of four cases (51 of 66).
  */
 const calibration = [
