@@ -783,10 +783,23 @@ export class World {
       if (this.#locked) return
       this.#locked = true
       const client = await this.#clock.during(() => this.#stage.sql.connect())
-      // Not against readers: the simulation itself is one.
-      await this.#clock.during(() =>
-        client.query('begin; lock table indexing.changes in share row exclusive mode'),
+      // Not against readers: the simulation itself is one. An open transaction of the app may be in the way.
+      const had = await this.#clock.during(() =>
+        client
+          .query(
+            "begin; set local lock_timeout = '100ms'; lock table indexing.changes in share row exclusive mode",
+          )
+          .then(
+            () => true,
+            () => false,
+          ),
       )
+      if (!had) {
+        await this.#clock.during(() => client.query('rollback'))
+        client.release()
+        this.#locked = false
+        return
+      }
       this.#history.note({}, 'somebody locks the table of changes')
       this.#aside(async () => {
         await this.#clock.sleep(random.pick([5_000, 30_000, 150_000]))
