@@ -63,6 +63,8 @@ export class World {
   readonly busy = new Set<string>()
   /** Events that a restored backup knows as not claimed: a collection of theirs is an orphan until they are. */
   readonly unclaimedAgain = new Set<string>()
+  /** When the object of a key was last put in the place of another. */
+  readonly replacedAt = new Map<string, number>()
   /** When something last happened that no trigger and no bucket told of: reconcile has to find it. */
   unnoticedAt: number | undefined
   #changes = 0
@@ -590,6 +592,7 @@ export class World {
         this.#replaced.delete(key)
         if (random.chance(0.1)) return // the person gives up
         await this.#upload(key, `face ${random.uuid()}`, true)
+        this.replacedAt.set(key, this.#clock.now())
         this.#history.note({ user }, `the app: object ${key} is there again`)
         this.unnoticedAt = this.#clock.now()
         await this.#clock.sleep(random.pick([0, 1_000, 5_000]))
