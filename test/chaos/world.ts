@@ -158,6 +158,7 @@ export class World {
   /** The app confirms an upload by naming the key once more, or the bucket tells of it. */
   async #confirm(key: string, byBucket: boolean): Promise<void> {
     if (byBucket) {
+      if (this.#locked) return // the word is lost; it would wait for the lock, and the simulated clock for it
       await this.#clock.during(() => this.#stage.sql.query('select public.indexing_note_photos($1)', [[key]]))
       return
     }
@@ -392,6 +393,7 @@ export class World {
     if (held || !this.#meddles || !this.#consents.has(`${event}/${user}`)) return
     await this.#consent(event, user, false, 0, true)
     await this.#consent(event, user, true, 0, false)
+    if (this.#locked) return
     await this.#clock.during(() =>
       this.#stage.sql.query(
         'select public.indexing_process_changes(true, 5000), public.indexing_process_changes(false, 5000)',
