@@ -130,11 +130,13 @@ and compares it with the ledger, the app's tables and the photos. Without
 scheduler does by itself, and followed until it has ended; then the collection
 is compared once more. Exit code 0: nothing differs.
 
-  extra          who should have no face, and have one
-  missing        whose face is gone
-  doubled        with several faces, or another one than the ledger knows
-  unnoticed      whose wish the ledger has not followed
-  stale_photos   whose photo is another one than was indexed
+  extra          attendees with a face in the collection who should have none
+  missing        attendees whose face is not in the collection
+  doubled        attendees with several faces, or with another face than the
+                 ledger has
+  unnoticed      attendees whose consent or photo has changed since, and the
+                 ledger does not know it yet
+  stale_photos   attendees whose photo was replaced after it was indexed
   foreign        faces whose ExternalImageId is no user id: never touched
 
 Without --event it looks for collections with our prefix that belong to no event
@@ -246,7 +248,7 @@ Each migration is applied once, in one transaction together with its entry in
 supabase_migrations.schema_migrations, as the Supabase CLI records it. The first
 one that fails ends it, exit code 2; those before it stay. Before anything is
 changed it looks whether the app's tables have the columns and types that are
-read. Two at once do no harm. The database first, then the functions.
+read. Several may run at once. The database first, then the functions.
 `
 
 const UNINSTALL_HELP = `

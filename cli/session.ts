@@ -1,5 +1,5 @@
 import type { Ledger } from './ledger.ts'
-import { findSystem, type System } from './system.ts'
+import { type Environment, findSystem, type System } from './system.ts'
 import { type Terminal, terminalOf } from './terminal.ts'
 import { timeZone } from './words.ts'
 
@@ -12,8 +12,11 @@ export interface Session {
 }
 
 /** Finds the system and has the AWS clients meant for it, which read the environment by themselves. */
-export async function openSession(stage: string | undefined): Promise<Session> {
-  const system = await findSystem(stage, process.env)
+export async function openSession(
+  stage: string | undefined,
+  environment: Environment = process.env,
+): Promise<Session> {
+  const system = await findSystem(stage, environment)
   for (const [name, value] of Object.entries(system.environment)) {
     if (value === undefined) delete process.env[name]
     else process.env[name] = value

@@ -8,6 +8,8 @@ export interface DashboardCommandOptions {
   port?: number
 }
 
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP']
+
 /** Serves the page until Ctrl-C. */
 export async function dashboard(
   session: Session,
@@ -16,14 +18,9 @@ export async function dashboard(
   const { ledger, system, terminal } = session
   await ledger() // what keeps it from the database is said here, not in the browser
   const page = await startDashboard({ ledger, system, readOnly, ...(port && { port }) })
+  const ended = Promise.race(ENDING.map((signal) => once(process, signal)))
   terminal.write(`${titleOf(session)}\n\nOpen this once, in your browser: ${page.link}\nCtrl-C ends it.\n`)
-  const told = new AbortController()
-  await Promise.race(
-    ['SIGINT', 'SIGTERM', 'SIGHUP'].map((signal) =>
-      once(process, signal, { signal: told.signal }).catch(() => {}),
-    ),
-  )
-  told.abort()
+  await ended
   await page.close()
   return EXIT.done
 }

@@ -63,7 +63,7 @@ const standing = (user: string, events: { event_id: string }[]): string =>
   `Attendee ${user} consents at ${amount(events.length, 'event')} (${events.map(({ event_id }) => event_id).join(', ')}): their face would be indexed again at once. Nothing was erased.
 Take the consent back in the app, or have the account deleted there; that erases the face within seconds, by itself:
   update event_consents set allow_recognition = false where user_id = '${user}';
-Then run this again: it erases once more, whatever the ledger believes, and waits for the proof.`
+Then run this again: it deletes all faces again, also those that the ledger does not know, and waits for the proof.`
 
 async function eraseEvent(ledger: Ledger, { event = '', yes }: EraseOptions): Promise<string> {
   const ask = (act: boolean) => ledger.database.erase_event({ event, act })

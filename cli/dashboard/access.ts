@@ -11,7 +11,7 @@ export interface Access {
   headers: MiddlewareHandler
   /** Refuses what was not addressed to this page, or was sent by another one. */
   addressed: MiddlewareHandler
-  /** Answers the link with a cookie, and refuses whoever has none. */
+  /** Answers the link with a cookie, and refuses requests without it. */
   known: MiddlewareHandler
 }
 

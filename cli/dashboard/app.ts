@@ -96,8 +96,9 @@ export function dashboardOf(
     })
 
   app.get('/', async (context) => {
-    const { events, pace } = await lookAt(await ledger(), null)
-    return show(context, 'Events', (page) => eventsPage(events, pace, page))
+    const open = await ledger()
+    const [seen, { everything }] = await Promise.all([lookAt(open, null), open.pauses()])
+    return show(context, 'Events', (page) => eventsPage({ ...seen, pausedSince: everything }, page))
   })
 
   app.get('/events/:event', async (context) => {
@@ -117,10 +118,12 @@ export function dashboardOf(
     if (status.state === 'unclaimed') return context.notFound()
     const { curveOf } = await import('./chart.ts') // slow to load
     const curve = await database.curve({ event: status.event_id })
-    const theme = context.req.query('theme') === 'dark' ? 'dark' : 'light'
-    return context.body(curveOf(status, curve, pace, new Date(), theme), 200, {
-      'content-type': 'image/svg+xml',
-    })
+    const look = {
+      theme: context.req.query('theme') === 'dark' ? ('dark' as const) : ('light' as const),
+      size: context.req.query('size') === 'narrow' ? ('narrow' as const) : ('wide' as const),
+    }
+    const picture = curveOf(status, curve, pace, new Date(), look)
+    return context.body(picture, 200, { 'content-type': 'image/svg+xml' })
   })
 
   app.get('/log', async (context) => {
@@ -136,7 +139,9 @@ export function dashboardOf(
       ? { jobs: await (await ledger()).find(event, search.trim(), system.nameColumn), next: null }
       : await someJobs(await ledger(), event, statesOf(state), reason, after && isId(after) ? after : null)
     const rows = await withNames(await ledger(), jobs, system.nameColumn)
-    return show(context, 'Attendees', () => attendeesPage(status, { state, reason, search, rows, next }))
+    return show(context, 'Attendees', (page) =>
+      attendeesPage(page, status, { state, reason, search, rows, next }),
+    )
   })
 
   app.get('/attendees/:user', async (context) => {

@@ -10,6 +10,13 @@ use([LineChart, GridComponent, LegendComponent, MarkLineComponent, SVGRenderer])
 
 export type Theme = 'light' | 'dark'
 
+/** Text keeps its size on a phone: the picture is drawn smaller, not shrunk. */
+export const SIZES = {
+  wide: { width: 720, height: 300, ticks: 5 },
+  narrow: { width: 340, height: 260, ticks: 2 },
+}
+export type Size = keyof typeof SIZES
+
 const THEMES = {
   light: {
     ink: '#1b1f26',
@@ -37,7 +44,7 @@ export function curveOf(
   curve: Answer<'curve'>,
   { rate, tps }: Pace,
   now: Date,
-  theme: Theme,
+  { theme, size }: { theme: Theme; size: Size },
 ): string {
   const { expected, done: doneColour, ink, limit, line, start } = THEMES[theme]
   const { done, all } = doneOf(event)
@@ -45,14 +52,24 @@ export function curveOf(
   const ready = event.ready_at === null ? null : Date.parse(event.ready_at)
   const measured: Point[] = [[from, 0], ...curve.map(({ at, ended }): Point => [Date.parse(at), ended])]
   if (done < all) measured.push([now.getTime(), done])
-  const to = Math.max(Date.parse(event.starts_at), ready ?? 0, measured.at(-1)?.[0] ?? 0)
-  const chart = init(null, null, { renderer: 'svg', ssr: true, width: 720, height: 300 })
+  const allowed = from + (all / tps) * 1000
+  const last = Math.max(allowed, measured.at(-1)?.[0] ?? 0)
+  // Once all is done the start is far away, and the curve would be a line beside the axis.
+  const to = done < all ? Math.max(Date.parse(event.starts_at), ready ?? 0, last) : last
+  const { height, ticks, width } = SIZES[size]
+  const chart = init(null, null, { renderer: 'svg', ssr: true, width, height })
   chart.setOption({
     animation: false,
     textStyle: { color: ink },
-    legend: { bottom: 0, textStyle: { color: ink } },
-    grid: { left: 56, right: 24, top: 32, bottom: 56 },
-    xAxis: { type: 'time', min: from, max: to, splitNumber: 4, axisLabel: { color: ink, hideOverlap: true } },
+    legend: { bottom: 0, itemGap: 32, icon: 'roundRect', itemHeight: 4, textStyle: { color: ink } },
+    grid: { left: 52, right: 24, top: 32, bottom: size === 'wide' ? 56 : 96 },
+    xAxis: {
+      type: 'time',
+      min: from,
+      max: to,
+      splitNumber: ticks,
+      axisLabel: { color: ink, hideOverlap: true },
+    },
     yAxis: {
       type: 'value',
       min: 0,
@@ -75,7 +92,7 @@ export function curveOf(
       },
       lineOf('allowed by the quota', limit, [
         [from, 0],
-        [from + (all / tps) * 1000, all],
+        [allowed, all],
       ]),
       ...(ready === null || done >= all
         ? []

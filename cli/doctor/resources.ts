@@ -103,7 +103,7 @@ export async function askBucket(
   }
 }
 
-/** Looks for an object that is not there: S3 says so only to callers who may read objects and list the bucket. */
+/** Asks for an object that does not exist: S3 answers 404 only to callers who may read objects and list the bucket. */
 export async function checkBucket(
   { status, region: at }: BucketAnswer,
   photos: PhotoStore,

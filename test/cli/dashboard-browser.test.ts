@@ -56,7 +56,7 @@ it('an event is followed while it is indexed, without a reload', async (context)
   await named.click()
   expect(await page.locator('.verdict').textContent()).toBe('GO 30 attendees indexed.')
   const width = () => page.evaluate<number>(`document.querySelector('img.chart').naturalWidth`)
-  await expect.poll(width).toBeGreaterThan(0) // it was drawn
+  await expect.poll(width, { timeout: 15_000 }).toBeGreaterThan(0) // it was drawn
   expect(complaints).toEqual([])
 })
 
@@ -181,6 +181,19 @@ async function serving(content: string): Promise<string> {
   })
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
+
+it('the page says since when nobody answers', async (context) => {
+  const { page } = await openBrowser(context)
+  const { environment } = await endedEvent()
+  const { close, link } = await openDashboard(environment)
+  await page.goto(link)
+  expect(await page.locator('#silence').textContent()).toBe('')
+  await close()
+  await page
+    .getByText(/^No answer since \d\d:\d\d:\d\d: still waiting for it\.$/)
+    .waitFor({ timeout: 15_000 })
+  await page.getByText('Gala dinner').first().waitFor() // what was seen last stays
+})
 
 it('a hostile name is text, and runs nothing', async (context) => {
   const { complaints, dialogs, page } = await openBrowser(context)

@@ -39,7 +39,7 @@ it('at 18:40: status says what is broken, replay mends it once that is mended, a
   expect((await run('redrive')).out).toContain('Nothing to move')
 })
 
-it('doctor finds no problem once the scheduler has run, and says before that it has not', async () => {
+it('doctor reports that the scheduler has not run, and finds no problem once it has', async () => {
   const { environment, functions } = await freshSystem()
   const before = await startCli(['doctor'], environment).ended
   expect(before.code).toBe(2)

@@ -358,7 +358,7 @@ describe('event-indexer uninstall', () => {
     expect(await rows('select distinct full_name from profiles')).toEqual([{ full_name: 'Held' }])
   })
 
-  it('says so where nothing is installed', async () => {
+  it('says that nothing is installed where nothing is', async () => {
     const { run, url } = await openApp()
     expect(await installedOn(url)).toBeNull()
     for (const args of [['uninstall'], ['uninstall', '--yes']]) {

@@ -26,7 +26,7 @@ async function indexedEvent(attendees: number) {
       )
       await reconcileDone(event, asOf)
     },
-    /** The worker erases whoever has to go. */
+    /** The worker does every erasure that is queued. */
     erase: async (said = {}) => {
       await processChanges()
       await work(await sendAll(), { faces_deleted: 1, ...said })
@@ -406,7 +406,7 @@ describe('the chain of receipts', () => {
 })
 
 describe('the worker', () => {
-  it('does not wait for whoever writes receipts', async () => {
+  it('does not wait for a transaction that writes receipts', async () => {
     const { app, erase, event, list, receipts, serviceSession, users } = await indexedEvent(2)
     const [first = '', second = ''] = users
     await app.consent(event, [first], false)

@@ -28,7 +28,7 @@ async function endedEvent(hours: number, cleanupAfterHours: number | null = 10) 
 const face_ids = `select count(*)::int from indexing.face_jobs where face_id is not null or obsolete_face_ids <> '{}'`
 
 describe('the clean-up', () => {
-  it('closes an event that ended long enough ago, and says so in cleanup_status as the app does', async () => {
+  it('closes an event that ended long enough ago, and sets cleanup_status as the app does', async () => {
     const { cleanup, collectionsDue, deleteCollection, event, inside, owner, processChanges } =
       await endedEvent(11)
     expect(await one(owner, face_ids)).toBe(2)
@@ -206,7 +206,7 @@ describe('pruning', () => {
     expect(await prune()).toMatchObject({ jobs: 1, runs: 1 })
   })
 
-  it('deletes whoever was erased from an event that is over and not cleaned up, and leaves the others', async () => {
+  it('deletes the rows of erased attendees of an event that is over and not cleaned up, and leaves the others', async () => {
     const { app, event, inside, owner, processChanges, prune, sealReceipts, sendAll, users, work } =
       await endedEvent(1000, null)
     const [user = '', other = ''] = users
@@ -221,7 +221,7 @@ describe('pruning', () => {
     expect((await inside.jobs(event)).map(({ user_id }) => user_id)).toEqual([other])
   })
 
-  it('keeps whoever was erased from an event that is not over', async () => {
+  it('keeps the rows of erased attendees of an event that is not over', async () => {
     const { app, event, owner, processChanges, prune, sendAll, users, work } = await sentEvent(1)
     await app.consent(event, users, false)
     await processChanges()

@@ -38,7 +38,7 @@ export interface Opened {
   dialogs: string[]
 }
 
-/** A fresh browser for one test. Without one on this machine the test is skipped, and says so; in CI it fails. */
+/** A fresh browser for one test. Without one on this machine the test is skipped with a message; in CI it fails. */
 export async function openBrowser(
   { skip }: TestContext,
   { width = 1280, colorScheme = 'light' }: { width?: number; colorScheme?: 'light' | 'dark' } = {},

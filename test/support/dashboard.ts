@@ -66,7 +66,7 @@ export async function openDashboard(environment: Environment, { readOnly = false
     return headers['set-cookie']?.[0]?.split(';')[0] ?? ''
   }
 
-  return { link, origin, send, open }
+  return { link, origin, send, open, close: page.close }
 }
 
 /** The page as the browser has it that has opened the link. */

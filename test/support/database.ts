@@ -2,7 +2,7 @@ import pg from 'pg'
 import { inject, onTestFinished } from 'vitest'
 import { connectPostgres, type Database } from '../../local/postgres.ts'
 
-/** The server of the test run, for whatever makes databases of its own. */
+/** The Postgres server of the test run, for tests that make databases of their own. */
 export const postgres = connectPostgres(inject('postgres'))
 
 /** A fresh database with the app's schema and our migrations, for the length of a test. */

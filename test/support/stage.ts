@@ -112,7 +112,7 @@ export async function openStage(engine: FaceEngine = syntheticEngine()) {
   const origins = new WeakMap<Message, string>()
   const originOf = (message: Message) => origins.get(message) ?? workQueueUrl
 
-  /** Whatever messages there are: those of one event, while the others stay for who asks for them, or all. */
+  /** Receives all messages, or those of one event; the others stay for later calls. */
   const receive = async (event?: string): Promise<Message[]> => {
     for (const QueueUrl of [urgentQueueUrl, workQueueUrl])
       for (;;) {

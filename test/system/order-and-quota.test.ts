@@ -235,7 +235,7 @@ describe('a message that Postgres refuses', () => {
     expect(stage.facesOf(event)).toHaveLength(users.length)
   })
 
-  it('for whatever reason of the data is tried alone, and the others of its batch are done', async () => {
+  it('refused for its data is tried alone, and the other jobs of its batch are done', async () => {
     const event = await stage.createEvent()
     const [bad = '', ...good] = await createAttendees(event, 3, 'abcdabcd')
     await stage.runScheduler()

@@ -44,39 +44,42 @@ describe.each(Object.keys(MOMENTS))('an event that is deleted, and put back %s',
   it.each([
     ['as pending', 'pending'],
     ['as it was', 'completed'],
-  ])('%s, has everybody in its collection again, and the ledger says so', async (_how, status) => {
-    const event = await stage.createEvent()
-    const users = [await stage.createAttendee(event), await stage.createAttendee(event)]
-    await stage.comeToRest()
-    expect(stage.facesOf(event)).toHaveLength(2)
+  ])(
+    '%s, has every attendee in its collection again, and the ledger records them as indexed',
+    async (_how, status) => {
+      const event = await stage.createEvent()
+      const users = [await stage.createAttendee(event), await stage.createAttendee(event)]
+      await stage.comeToRest()
+      expect(stage.facesOf(event)).toHaveLength(2)
 
-    await stage.sql(`
+      await stage.sql(`
       drop table if exists kept_events, kept_consents;
       create table kept_events as select * from events where event_id = '${event}';
       create table kept_consents as select * from event_consents where event_id = '${event}';
       update kept_events set indexing_status = '${status}'`)
-    await stage.sql('delete from events where event_id = $1', [event])
-    await MOMENTS[moment]?.(() =>
-      stage.sql('insert into events table kept_events; insert into event_consents table kept_consents'),
-    )
-    await stage.comeToRest()
-    for (let minute = 0; minute < 16; minute++) {
-      await stage.secondsPass(60)
-      await stage.follow()
-    }
-    await stage.comeToRest()
+      await stage.sql('delete from events where event_id = $1', [event])
+      await MOMENTS[moment]?.(() =>
+        stage.sql('insert into events table kept_events; insert into event_consents table kept_consents'),
+      )
+      await stage.comeToRest()
+      for (let minute = 0; minute < 16; minute++) {
+        await stage.secondsPass(60)
+        await stage.follow()
+      }
+      await stage.comeToRest()
 
-    expect(
-      stage
-        .facesOf(event)
-        ?.map(({ user }) => user)
-        .toSorted(),
-    ).toEqual(users.toSorted())
-    expect(await stage.statusOf(event)).toBe('completed')
-    const standing = await stage.sql(
-      'select r.collection, j.state from indexing.event_runs r join indexing.face_jobs j using (event_id) where event_id = $1',
-      [event],
-    )
-    expect(standing).toEqual(Array(2).fill({ collection: 'ready', state: 'indexed' }))
-  })
+      expect(
+        stage
+          .facesOf(event)
+          ?.map(({ user }) => user)
+          .toSorted(),
+      ).toEqual(users.toSorted())
+      expect(await stage.statusOf(event)).toBe('completed')
+      const standing = await stage.sql(
+        'select r.collection, j.state from indexing.event_runs r join indexing.face_jobs j using (event_id) where event_id = $1',
+        [event],
+      )
+      expect(standing).toEqual(Array(2).fill({ collection: 'ready', state: 'indexed' }))
+    },
+  )
 })

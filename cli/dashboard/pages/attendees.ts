@@ -4,6 +4,7 @@ import { nameOf } from '../../views/view.ts'
 import { amount } from '../../words.ts'
 import { type Html, html } from '../html.ts'
 import { search } from './event.ts'
+import type { PageContext } from './layout.ts'
 import { said, table } from './parts.ts'
 
 /** Which attendees of an event are listed. */
@@ -18,6 +19,7 @@ export interface Listed {
 }
 
 export function attendeesPage(
+  context: PageContext,
   event: EventStatus,
   { next, reason, rows, search: wanted, state }: Listed,
 ): Html {
@@ -34,7 +36,7 @@ export function attendeesPage(
   )
   return html`<p><a href="/events/${event.event_id}">${nameOf(event)}</a></p>
     <h1>Attendees: ${what.filter(Boolean).join(', ') || 'all'}</h1>
-    ${search(event.event_id, wanted ?? '')}
+    ${search(event.event_id, context, wanted ?? '')}
     ${rows.length === 0 ? html`<p>Nobody.</p>` : list(event.event_id, rows, named)}
     ${next === null ? '' : html`<p><a href="/events/${event.event_id}/attendees?${more.toString()}">The next ones</a></p>`}`
 }

@@ -6,6 +6,7 @@ import { verdictOf } from '../../verdict.ts'
 import { concernsOf } from '../../views/concerns.ts'
 import { nameOf, rateOf, readyOf } from '../../views/view.ts'
 import { amount, figure } from '../../words.ts'
+import type { Size, Theme } from '../chart.ts'
 import { type Html, html } from '../html.ts'
 import { progressOf } from './events.ts'
 import type { PageContext } from './layout.ts'
@@ -21,7 +22,7 @@ export function eventPage(
 ): Html {
   return html`<p><a href="/">All events</a></p>
     ${live('head', head(event, context))}
-    ${event.state === 'unclaimed' ? '' : search(event.event_id)}
+    ${event.state === 'unclaimed' ? '' : search(event.event_id, context)}
     ${live('facts', event.state === 'unclaimed' ? unclaimed(event, context) : claimed(event, pace, context))}
     ${event.state === 'unclaimed' ? '' : live('curve', curve(event, context))}
     ${live('actions', context.readOnly ? html`` : actions(event))}
@@ -38,10 +39,10 @@ function head(event: EventStatus, { now, system }: PageContext): Html {
     ${concerns.length > 0 ? html`<ul class="concerns">${concerns.map((concern) => concernOf(concern))}</ul>` : ''}`
 }
 
-export const search = (event: string, wanted = ''): Html =>
+export const search = (event: string, { system }: PageContext, wanted = ''): Html =>
   html`<form class="search" role="search" action="/events/${event}/attendees">
     <label for="search">Search an attendee</label>
-    <input id="search" name="search" value="${wanted}" autocomplete="off" placeholder="the beginning of an id">
+    <input id="search" name="search" value="${wanted}" autocomplete="off" placeholder="${system.nameColumn === null ? 'the beginning of an id' : 'an id or a name'}">
     <button>Search</button>
   </form>`
 
@@ -65,7 +66,7 @@ function claimed(event: ClaimedEvent, { tps, rate }: Pace, { now }: PageContext)
     </p>
     ${facts([
       ['Starts', timeOf(event.starts_at, now)],
-      ['Ready', readyOf(event, now) || 'not known'],
+      ['End', readyOf(event, now) || 'not known'],
       [
         'Measured',
         html`${rateOf(event.ended_lately)} in the last two minutes; ${rate < tps ? `${Number(rate.toFixed(1))} calls a second after throttling, of ${tps}` : `the quota is ${amount(tps, 'call')} a second`}`,
@@ -86,10 +87,13 @@ const CURVE_AGES_MS = 30_000
 function curve(event: ClaimedEvent, { now }: PageContext): Html {
   const { done, all } = doneOf(event)
   const age = done < all ? Math.floor(now.getTime() / CURVE_AGES_MS) : 0
-  const picture = (theme: string) => `/events/${event.event_id}/curve.svg?theme=${theme}&at=${done}-${age}`
+  const picture = (theme: Theme, size: Size) =>
+    `/events/${event.event_id}/curve.svg?theme=${theme}&size=${size}&at=${done}-${age}`
   return html`<picture>
-    <source media="(prefers-color-scheme: dark)" srcset="${picture('dark')}">
-    <img class="chart" src="${picture('light')}" width="720" height="300" alt="Attendees done over time, against what the quota allows and against the start: ${figure(done)} of ${figure(all)} by now.">
+    <source media="(max-width: 40rem) and (prefers-color-scheme: dark)" srcset="${picture('dark', 'narrow')}">
+    <source media="(max-width: 40rem)" srcset="${picture('light', 'narrow')}">
+    <source media="(prefers-color-scheme: dark)" srcset="${picture('dark', 'wide')}">
+    <img class="chart" src="${picture('light', 'wide')}" alt="Attendees done over time, against what the quota allows and against the start: ${figure(done)} of ${figure(all)} by now.">
   </picture>`
 }
 

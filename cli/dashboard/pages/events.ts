@@ -7,10 +7,12 @@ import type { PageContext } from './layout.ts'
 import { ask, badge, concernOf, doneOf, live, passedOf, percent, timeOf } from './parts.ts'
 
 /** All events by their start, and before them what needs somebody. */
-export function eventsPage(events: EventStatus[], pace: Pace, context: PageContext): Html {
-  const isPaused = events.some(({ paused }) => paused === 'everything')
+export function eventsPage(
+  { events, pace, pausedSince }: { events: EventStatus[]; pace: Pace; pausedSince: string | null },
+  context: PageContext,
+): Html {
   return html`<h1>Events</h1>
-    ${live('concerns', concerns(events, context))}
+    ${live('concerns', [pausedSince === null ? html`` : html`<p class="badge paused">Everything is paused since ${timeOf(pausedSince, context.now)}</p>`, concerns(events, context)])}
     ${live('pace', paceOf(events, pace))}
     ${live('events', [
       events.length === 0
@@ -21,7 +23,7 @@ export function eventsPage(events: EventStatus[], pace: Pace, context: PageConte
       context.readOnly
         ? ''
         : html`<p class="actions">
-      ${isPaused ? ask('/resume', 'Resume everything …') : ask('/pause', 'Pause everything …')}
+      ${pausedSince !== null ? ask('/resume', 'Resume everything …') : ask('/pause', 'Pause everything …')}
       ${ask('/replay', 'Replay all who failed …')}</p>`
     }`
 }
@@ -29,7 +31,7 @@ export function eventsPage(events: EventStatus[], pace: Pace, context: PageConte
 function concerns(events: EventStatus[], context: PageContext): Html {
   const view = { now: context.now, option: context.system.option }
   const found = events.flatMap((event) =>
-    [...concernsOf(event, view), ...failureOf(event, view)].map(({ command: _, ...concern }) =>
+    [...concernsOf(event, view), ...failureOf(event, view)].map((concern) =>
       concernOf(concern, html`<a href="/events/${event.event_id}">${nameOf(event)}</a>:`),
     ),
   )

@@ -4,7 +4,7 @@ import { type Html, html } from '../html.ts'
 
 /** What every page needs besides what it shows. */
 export interface PageContext {
-  system: Pick<System, 'name' | 'option' | 'supabaseUrl'>
+  system: Pick<System, 'name' | 'nameColumn' | 'option' | 'supabaseUrl'>
   now: Date
   readOnly: boolean
   /** What an action that has just ended has to say. */

@@ -18,14 +18,9 @@ export const timeToTheSecond = (time: string, now: Date): Html =>
 export const badge = (event: EventStatus): Html =>
   html`<span class="badge ${event.paused !== null ? 'paused' : event.state}">${statusOf(event)}</span>`
 
-/** Something that needs somebody: what it is, the button or the command that helps. */
-export const concernOf = (
-  { label, text, command }: Concern,
-  about: Html | '' = '',
-  action: Html | '' = '',
-): Html =>
-  html`<li><span class="badge failed">${label}</span> ${about} ${text}
-    ${command ? html` <code>${command}</code>` : ''} ${action}</li>`
+/** Something that needs somebody. What to do about it is a button of the event's page. */
+export const concernOf = ({ label, text }: Concern, about: Html | '' = ''): Html =>
+  html`<li><span class="badge failed">${label}</span> ${about} ${text}</li>`
 
 /** Names and values below each other. */
 export const facts = (entries: [name: string, value: Html | string][]): Html =>
