@@ -77,12 +77,17 @@ export const REASONS: Record<string, Reason> = {
     title: 'the photo has more pixels than Rekognition takes',
     toAttendee: 'Your profile photo has too many pixels. Upload a smaller one, such as a screenshot of it.',
   },
+  photo_too_many_pixels: {
+    title: 'the photo has more pixels than the converter takes, as a decompression bomb has',
+    toAttendee:
+      'Your profile photo has far too many pixels. Upload a smaller one, such as a screenshot of it.',
+  },
   photo_refused: {
     title: 'the photo is smaller than 80 by 80 pixels, or has another size that Rekognition does not take',
     toAttendee: 'Your profile photo is too small. Upload one of at least 80 by 80 pixels.',
   },
   photo_damaged: {
-    title: 'the photo is a damaged JPEG or PNG',
+    title: 'the file of the photo is damaged',
     toAttendee: 'Your profile photo is damaged. Upload it again, or another one.',
   },
   photo_format: {
