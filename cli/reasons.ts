@@ -70,8 +70,9 @@ export const REASONS: Record<string, Reason> = {
     toAttendee: 'Your profile photo arrived empty. Upload it again.',
   },
   photo_too_large: {
-    title: 'the photo is larger than 15 MB',
-    toAttendee: 'Your profile photo is larger than 15 MB. Upload a smaller one.',
+    title: 'the photo is larger than 64 MB; or than 15 MB, where it is not converted',
+    toAttendee:
+      'The file of your profile photo is too large. Upload a smaller one, such as a screenshot of it.',
   },
   photo_dimensions: {
     title: 'the photo has more pixels than Rekognition takes',
@@ -148,7 +149,7 @@ export const REASONS: Record<string, Reason> = {
       "The worker's role lacks s3:GetObject or the key of an encrypted bucket, or the bucket is in another region. Mend it, then replay.",
   },
   unavailable: {
-    title: 'Rekognition or S3 answered with errors of its own, or S3 not at all',
+    title: 'Rekognition, S3 or Lambda answered with errors of its own, or not at all',
     remedy: 'Once the service is well again (health.aws.amazon.com), replay.',
   },
   throttled: {
@@ -170,6 +171,11 @@ export const REASONS: Record<string, Reason> = {
   invalid: {
     title: 'Rekognition refuses the request, and always will',
     remedy: 'The error says why. Is COLLECTION_PREFIX right? Mend it, then replay.',
+  },
+  conversion_failed: {
+    title: 'the converter failed',
+    remedy:
+      "The converter's log says why: out of memory, or of time? Mend it, or set CONVERT_PHOTOS to DISABLED, then replay.",
   },
   collection_missing: {
     title: "the event's collection is gone",

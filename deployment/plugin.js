@@ -32,6 +32,7 @@ const SETTINGS = {
     /^([1-9]\d{0,3})?$/,
   ],
   severalFaces: ['SEVERAL_FACES', 'skip or largest', /^(skip|largest)$/],
+  convertPhotos: ['CONVERT_PHOTOS', 'ENABLED or DISABLED', /^(ENABLED|DISABLED)$/],
   photoEvents: ['PHOTO_EVENTS', 'ENABLED or DISABLED', /^(ENABLED|DISABLED)$/],
   alarmEmail: ['ALARM_EMAIL', 'an address for the alarms, or nothing', /^([^@\s]+@[^@\s]+)?$/],
   alarmTopicArn: [

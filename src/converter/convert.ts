@@ -58,8 +58,6 @@ const WASM = new URL('../../node_modules/@imagemagick/magick-wasm/dist/x86/magic
 /** Loads ImageMagick with its limits, once per container. */
 async function load(): Promise<void> {
   await initializeImageMagick(await readFile(WASM))
-  ResourceLimits.width = BigInt(MAX_SIDE)
-  ResourceLimits.height = BigInt(MAX_SIDE)
   ResourceLimits.memory = MAX_MEMORY
   ResourceLimits.disk = 0n // beyond the memory it would go on in files, which are in memory too
 }
