@@ -22,13 +22,14 @@ export async function heicOf(image: Uint8Array, options: HeicOptions = {}): Prom
     .toColourspace('srgb')
     .raw()
     .toBuffer({ resolveWithObject: true })
-  const { width, height } = info
+  // Of an odd number the last one is cut off, since two by two pixels share their colour.
+  const [width, height] = [info.width & ~1, info.height & ~1]
   const [columns, rows] = [Math.ceil(width / BLOCK), Math.ceil(height / BLOCK)]
   const slices: Buffer[] = []
   for (let index = 0; index < columns * rows; index++) {
     const samples = samplesOf(
       data,
-      width,
+      info.width,
       height,
       (index % columns) * BLOCK,
       Math.floor(index / columns) * BLOCK,

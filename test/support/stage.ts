@@ -92,7 +92,7 @@ export async function openStage() {
 
   /** Puts a photo into the bucket: under this key, or under one of its own. Returns the key. */
   const upload = async (
-    content: string = randomUUID(),
+    content: string | Uint8Array = randomUUID(),
     key = `photos/${randomUUID()}.jpg`,
   ): Promise<string> => {
     await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
