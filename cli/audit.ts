@@ -1,5 +1,7 @@
 import { type Found, findOrphans, type ReconcileParts, reconcileEvent } from '../src/scheduler/reconcile.ts'
 import type { Ledger } from './ledger.ts'
+import { sendOutboxAndTell } from './replay.ts'
+import type { System } from './system.ts'
 
 /** What the comparison of an event's collection has found. */
 export interface Audited extends Found {
@@ -44,8 +46,20 @@ export async function auditEvents(
   return audited
 }
 
+/** Has the jobs done that a comparison with `repair` has queued, and notes who did it. Returns what to tell. */
+export async function finishRepair(ledger: Ledger, system: System, repaired: Audited[]): Promise<string> {
+  await processChanges(ledger)
+  for (const { differences, event_id } of repaired)
+    await ledger.note({
+      action: 'repair',
+      event: event_id,
+      touched: Object.values(differences).reduce((sum, count) => sum + count, 0),
+    })
+  return sendOutboxAndTell(ledger, system)
+}
+
 /** Turns the changes that a repair has noted into jobs, as the scheduler would within a minute. */
-export async function processChanges({ database }: Pick<Ledger, 'database'>): Promise<void> {
+async function processChanges({ database }: Pick<Ledger, 'database'>): Promise<void> {
   for (const erasing of [true, false])
     while ((await database.process_changes({ erasing, page: CHANGES_PAGE })).more) {}
 }

@@ -15,7 +15,7 @@ export async function collectionsOf(ledger: Ledger, { environment }: System): Pr
   if (collection_prefix === null || photo_bucket === null)
     throw new OperatorError(
       EXIT.notDone,
-      'The scheduler has not run yet, so nobody knows which collections and which bucket are meant. Run it once.',
+      'The scheduler has not run yet, and it is the scheduler that writes into the ledger which collections and which bucket are its own. Run it once.',
     )
   const rekognition = connectRekognition()
   const region = environment.AWS_REGION ?? (await rekognition.config.region())

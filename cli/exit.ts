@@ -14,7 +14,7 @@ export const EXIT_CODES: Record<keyof typeof EXIT, string> = {
   done: 'done',
   notDone: 'nothing was done: wrong usage, no such event, nothing to replay or to prove',
   failed:
-    'jobs have failed again, messages could not be moved, the event is not ready, a collection differs, an erasure is not proven, a migration failed, or doctor found a problem',
+    'jobs have failed again, messages could not be moved, the event is not ready, somebody will not be recognised, a collection differs, an erasure is not proven, a migration failed, or doctor found a problem',
   unreachable: 'no connection, or no permission',
   held: 'the app holds an event at this moment: try again',
   interrupted: 'interrupted while it followed what goes on',

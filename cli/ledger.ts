@@ -1,4 +1,13 @@
-import type { AttendeeJob, Job, JobState, KeptLetter } from '../src/core/contract.ts'
+import { hostname, userInfo } from 'node:os'
+import type {
+  Arguments,
+  AttendeeJob,
+  Job,
+  JobState,
+  KeptLetter,
+  OperatorAction,
+  Rehearsed,
+} from '../src/core/contract.ts'
 import { type ApiKey, connectDatabase, requireSchemaVersion } from '../src/core/database.ts'
 
 /** What is to be replayed: of this event, of this attendee, for this reason; nulls: of all. */
@@ -20,6 +29,10 @@ export interface Pauses {
 /** The ledger as an operator sees it. All throw `DatabaseError`. */
 export function connectLedger(url: string, apiKey: ApiKey) {
   const database = connectDatabase(url, apiKey)
+  /** Notes in the log that operators share what this one has done. */
+  const note = async (action: Omit<Arguments<'note_action'>, 'actor'>): Promise<void> => {
+    await database.note_action({ actor: actorOf(), ...action })
+  }
 
   return {
     /** All functions, for what works on collections by itself. */
@@ -37,6 +50,14 @@ export function connectLedger(url: string, apiKey: ApiKey) {
     /** When events will be ready, at the pace of this moment. */
     forecast: () => database.forecast({}),
 
+    /** A page of them, after this attendee. */
+    jobsAfter: (
+      event: string,
+      states: JobState[] | null,
+      after: string | null,
+      page = PAGE,
+    ): Promise<Job[]> => database.jobs({ event, states, after, page }),
+
     /** All jobs of an event that are in one of these states, or in any. */
     async jobs(event: string, states: JobState[] | null): Promise<Job[]> {
       const jobs: Job[] = []
@@ -45,6 +66,17 @@ export function connectLedger(url: string, apiKey: ApiKey) {
         const next = await database.jobs({ event, states, after, page: PAGE })
         jobs.push(...next)
         if (next.length < PAGE) return jobs
+      }
+    },
+
+    /** What the app wants of all who consent to an event, whether it is claimed or not. */
+    async rehearsal(event: string): Promise<Rehearsed[]> {
+      const wanted: Rehearsed[] = []
+      for (;;) {
+        const after = wanted.at(-1)?.user_id ?? null
+        const next = await database.rehearsal({ event, after, page: PAGE })
+        wanted.push(...next)
+        if (next.length < PAGE) return wanted
       }
     },
 
@@ -66,16 +98,36 @@ export function connectLedger(url: string, apiKey: ApiKey) {
       return names
     },
 
-    replay: (request: ReplayRequest) => database.replay(request),
+    note,
+
+    /** What operators have done about this event and about everything, or in all: the latest first, so many. */
+    actions: (event: string | null, page: number): Promise<OperatorAction[]> =>
+      database.actions({ event, page }),
+
+    async replay(request: ReplayRequest) {
+      const replayed = await database.replay(request)
+      const { event, attendee, why } = request
+      if (replayed.events.length > 0)
+        await note({ action: 'replay', event, attendee, note: why, touched: replayed.jobs })
+      return replayed
+    },
 
     /** What a replay would do at this moment. */
     previewReplay: (request: ReplayRequest) => database.replay({ ...request, dry_run: true }),
 
     /** Pauses an event, or everything for a null. Returns whether it was not paused before. */
-    pause: (event: string | null) => database.pause({ event }),
+    async pause(event: string | null): Promise<boolean> {
+      const isNew = await database.pause({ event })
+      if (isNew) await note({ action: 'pause', event })
+      return isNew
+    },
 
     /** Lifts the pause of an event, or every pause for a null. Returns how many were lifted. */
-    resume: (event: string | null) => database.resume({ event }),
+    async resume(event: string | null): Promise<number> {
+      const lifted = await database.resume({ event })
+      if (lifted > 0) await note({ action: 'resume', event })
+      return lifted
+    },
 
     async pauses(): Promise<Pauses> {
       const pauses = await database.pauses({})
@@ -86,7 +138,11 @@ export function connectLedger(url: string, apiKey: ApiKey) {
     },
 
     /** Lists these messages no more, or none of those that are there for a null. Returns how many. */
-    acknowledge: (messages: string[] | null) => database.acknowledge_dead_letters({ messages }),
+    async acknowledge(messages: string[] | null): Promise<number> {
+      const touched = await database.acknowledge_dead_letters({ messages })
+      if (touched > 0) await note({ action: 'acknowledge', touched })
+      return touched
+    },
 
     /** The messages kept by the finalizer and not acknowledged, the latest first: at most so many, and how many there are in all. */
     async deadLetters(limit: number): Promise<{ total: number; letters: KeptLetter[] }> {
@@ -102,6 +158,15 @@ export function connectLedger(url: string, apiKey: ApiKey) {
     },
 
     take_send_batch: database.take_send_batch,
+  }
+}
+
+/** The operator, as their machine names them. */
+function actorOf(): string {
+  try {
+    return `${userInfo().username}@${hostname()}`
+  } catch {
+    return `somebody@${hostname()}` // a user id without a name, as in a container
   }
 }
 

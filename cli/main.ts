@@ -4,6 +4,7 @@ import type { LocalCommands } from '../local/commands.ts'
 import { JOB_STATES, type JobState } from '../src/core/contract.ts'
 import type { AttendeeOptions } from './commands/attendee.ts'
 import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
+import { isId } from './ids.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
 import type { Session } from './session.ts'
 import { plainLines, type Terminal, terminalOf } from './terminal.ts'
@@ -115,6 +116,13 @@ Reasons:
 ${REPLAYABLE.map((code) => `  ${code.padEnd(22)}${reasonOf(code).title}`).join('\n')}
 `
 
+const DASHBOARD_HELP = `
+Prints a link that opens the page once, in one browser. The page works with your
+own rights, which stay in this program; nothing is deployed, and the browser
+keeps nothing but a cookie. Every button says first how many it touches. Ctrl-C
+ends it.
+`
+
 const AUDIT_HELP = `
 Lists each collection, with your own rights to Rekognition and the photo bucket,
 and compares it with the ledger, the app's tables and the photos. Without
@@ -122,11 +130,13 @@ and compares it with the ledger, the app's tables and the photos. Without
 scheduler does by itself, and followed until it has ended; then the collection
 is compared once more. Exit code 0: nothing differs.
 
-  extra          who should have no face, and have one
-  missing        whose face is gone
-  doubled        with several faces, or another one than the ledger knows
-  unnoticed      whose wish the ledger has not followed
-  stale_photos   whose photo is another one than was indexed
+  extra          attendees with a face in the collection who should have none
+  missing        attendees whose face is not in the collection
+  doubled        attendees with several faces, or with another face than the
+                 ledger has
+  unnoticed      attendees whose consent or photo has changed since, and the
+                 ledger does not know it yet
+  stale_photos   attendees whose photo was replaced after it was indexed
   foreign        faces whose ExternalImageId is no user id: never touched
 
 Without --event it looks for collections with our prefix that belong to no event
@@ -140,6 +150,26 @@ After a restored backup: audit --all --repair
               recreated, who: [{ user_id, difference }] }
   left        with --repair: those that still differed afterwards, or null
   orphans     ids of collections, or null with --event
+`
+
+const REHEARSE_HELP = `
+Does what the worker would do with each photo, on this machine, with the face
+engine of the local system in place of Rekognition: no photo is sent anywhere,
+and nothing is written. Photos are read with your own rights to the bucket. Half
+a second to a second a photo on two cores. The engine is another one than
+Rekognition's, so a face at the limit may be judged otherwise there.
+
+Exit code 0: everybody who consents will be recognised; 2: somebody will not be,
+or nobody could look.
+
+--json prints one object. Fields may be added, never changed. Times are ISO 8601.
+  at, system, url, event_id, name, starts_at
+  consenting, recognised, share   share is 0 to 1, or null where nobody consents
+  not_recognised[]  { user_id, name, photo_key, outcome: skipped or failed,
+                    reason, error, to_attendee }, the last in words that can be
+                    passed on, or null; name needs ATTENDEE_NAME_COLUMN
+  alike[]           { user_ids: [ID, ID], similarity }: faces so similar that
+                    each may be taken for the other
 `
 
 const ERASE_HELP = `
@@ -196,12 +226,29 @@ const DEAD_LETTERS_JSON = `
             being SQS's own, the latest message first
 `
 
+const DOCTOR_HELP = `
+Asks the database, the queues, the photo bucket and Rekognition, with your own
+rights; with --stage also the deployed functions, rules, alarms and quotas. It
+changes nothing, and sends one request without a secret to the nudge's URL.
+
+  ok        as it should be
+  problem   the system does not work as it should, or will not: exit code 2
+  note      it works, and could do better
+  unknown   you may not look at it; the line names the right that you need
+
+--json prints one object. Fields may be added, never changed.
+  at, system, url
+  healthy     whether there is no problem
+  checks[]    { check, verdict, found, todo }, the last null where there is
+              nothing to do
+`
+
 const MIGRATE_HELP = `
 Each migration is applied once, in one transaction together with its entry in
 supabase_migrations.schema_migrations, as the Supabase CLI records it. The first
 one that fails ends it, exit code 2; those before it stay. Before anything is
 changed it looks whether the app's tables have the columns and types that are
-read. Two at once do no harm. The database first, then the functions.
+read. Several may run at once. The database first, then the functions.
 `
 
 const UNINSTALL_HELP = `
@@ -281,6 +328,14 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .action(run(async () => (await import('./commands/status.ts')).status))
 
   program
+    .command('doctor')
+    .description('what is set up, deployed and allowed, what is wrong with it, and what to do')
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', DOCTOR_HELP)
+    .action(run(async () => (await import('./commands/doctor.ts')).doctor))
+
+  program
     .command('check')
     .description('whether an event is ready, in one line: GO or NO GO')
     .requiredOption('--event <id>', 'this event', uuid)
@@ -329,6 +384,35 @@ function programOf(exit: (code: ExitCode) => void): Command {
     if (!event === !allFailed) command.error('error: say what to replay: either --event ID or --all-failed')
     if (allFailed && (user || reason)) command.error('error: --user and --reason go with --event')
   })
+
+  program
+    .command('rehearse')
+    .description('who of an event will not be recognised, and why: days before it, without Rekognition')
+    .requiredOption('--event <id>', 'this event', uuid)
+    .option(
+      '--photos <folder>',
+      'a copy of the photo bucket, such as aws s3 sync makes; the bucket itself unless given',
+    )
+    .addOption(
+      new Option('--several-faces <what>', 'as the setting SEVERAL_FACES')
+        .choices(['skip', 'largest'])
+        .default('skip'),
+    )
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', REHEARSE_HELP)
+    .action(run(async () => (await import('./commands/rehearse.ts')).rehearse))
+
+  program
+    .command('dashboard')
+    .description(
+      'a page in your browser, on this machine alone: the same as these commands, brought up to date by itself',
+    )
+    .option('--read-only', 'show, and do nothing')
+    .addOption(new Option('--port <port>', 'a free one unless given').argParser(port))
+    .addOption(stage())
+    .addHelpText('after', DASHBOARD_HELP)
+    .action(run(async () => (await import('./commands/dashboard.ts')).dashboard))
 
   const auditing = program
     .command('audit')
@@ -544,7 +628,7 @@ const matching = (pattern: RegExp, otherwise: string) => (text: string) => {
 }
 
 function uuid(text: string): string {
-  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text.toLowerCase()
+  if (isId(text)) return text.toLowerCase()
   throw new InvalidArgumentError('It is not an id such as 8c1e7a52-5c0d-4c55-9d8e-6b1e6d1b9a11.')
 }
 
@@ -552,6 +636,12 @@ function minutes(text: string): number {
   const value = Number(/^(\d+(?:\.\d+)?)m?$/.exec(text)?.[1])
   if (value <= 10_080) return value
   throw new InvalidArgumentError('It is not a number of minutes up to a week, such as 10m.')
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value > 0 && value < 65_536) return value
+  throw new InvalidArgumentError('It is not a port such as 8080.')
 }
 
 function states(text: string): JobState[] {

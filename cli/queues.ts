@@ -40,7 +40,7 @@ export async function deadLetterQueueOf(sqs: SQSClient, queueUrl: string): Promi
   return queueUrl.replace(/[^/]+$/, arn.replace(/^.*:/, ''))
 }
 
-async function attributesOf(
+export async function attributesOf(
   sqs: SQSClient,
   queueUrl: string,
   names: QueueAttributeName[],

@@ -38,6 +38,18 @@ export async function replay(ledger: Ledger, system: System, request: ReplayRequ
   throw new OperatorError(EXIT.notDone, await whyNothing(ledger, system, request))
 }
 
+/** What a replay has begun, in words. */
+export function announce({ jobs, begun, events, held }: Replay): string {
+  const of = amount(events.length, 'event')
+  const first = begun
+    ? jobs > 0
+      ? `${amount(jobs, 'attendee')} of ${of} queued again.`
+      : `${of} begun anew.`
+    : `Nothing new to replay: ${of} under way already.`
+  if (held.length === 0) return first
+  return `${first}\nThe app is changing ${amount(held.length, 'more event')} at this moment (${held.join(', ')}): replay again for the rest.`
+}
+
 async function underWay(ledger: Ledger, { event, attendee }: ReplayRequest): Promise<string[]> {
   if (event && attendee) {
     const open = await ledger.jobs(event, ['queued', 'sent', 'running'])

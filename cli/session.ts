@@ -1,6 +1,7 @@
 import type { Ledger } from './ledger.ts'
-import { findSystem, type System } from './system.ts'
+import { type Environment, findSystem, type System } from './system.ts'
 import { type Terminal, terminalOf } from './terminal.ts'
+import { timeZone } from './words.ts'
 
 /** What every command works with. */
 export interface Session {
@@ -11,8 +12,11 @@ export interface Session {
 }
 
 /** Finds the system and has the AWS clients meant for it, which read the environment by themselves. */
-export async function openSession(stage: string | undefined): Promise<Session> {
-  const system = await findSystem(stage, process.env)
+export async function openSession(
+  stage: string | undefined,
+  environment: Environment = process.env,
+): Promise<Session> {
+  const system = await findSystem(stage, environment)
   for (const [name, value] of Object.entries(system.environment)) {
     if (value === undefined) delete process.env[name]
     else process.env[name] = value
@@ -34,8 +38,6 @@ export const sessionOf = (system: System, terminal: Terminal): Session => ({
     return ledger
   },
 })
-
-const { timeZone } = Intl.DateTimeFormat().resolvedOptions()
 
 /** The first line of what is for people: which system this is about, and what clock its times go by. */
 export const titleOf = ({ system, terminal }: Session): string =>

@@ -9,6 +9,8 @@ export type Environment = Record<string, string | undefined>
 export interface System {
   /** For people, such as `stage prod`. */
   name: string
+  /** The deployed stage, if one is named. */
+  stage: string | null
   /** The option that leads to it, for commands that are suggested; '' for those that need none. */
   option: string
   supabaseUrl: string
@@ -54,6 +56,7 @@ function deployedStage(stage: string, environment: Environment): System {
   return {
     ...common(environment, `/event-indexer/${stage}/supabase-service-role-key`),
     name: `stage ${stage}`,
+    stage,
     option: ` --stage ${stage}`,
     workQueueUrl: (sqs) => queueUrlOf(sqs, `event-indexer-${stage}-work`),
     urgentQueueUrl: (sqs) => queueUrlOf(sqs, `event-indexer-${stage}-urgent`),
@@ -69,6 +72,7 @@ function named(name: string, environment: Environment): System {
   return {
     ...common(environment),
     name,
+    stage: null,
     option: '',
     workQueueUrl: async () => required('WORK_QUEUE_URL', environment),
     urgentQueueUrl: async () => required('URGENT_QUEUE_URL', environment),
@@ -93,7 +97,8 @@ function common(environment: Environment, usualParameter?: string) {
   }
 }
 
-async function readParameter(name: string): Promise<string> {
+/** Reads a parameter of SSM, decrypted. */
+export async function readParameter(name: string): Promise<string> {
   const { GetParameterCommand, SSMClient } = await import('@aws-sdk/client-ssm') // rarely needed, and slow to load
   const get = new GetParameterCommand({ Name: name, WithDecryption: true })
   return (await new SSMClient().send(get)).Parameter?.Value?.trim() ?? ''

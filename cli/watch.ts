@@ -29,7 +29,7 @@ export async function watch<T>({
   process.once('SIGINT', interrupt)
   let seen: T | null = null
   let answeredAt = new Date()
-  /** Looks, and says so when the answer takes long. */
+  /** Looks, and prints a line when the answer takes long. */
   const lookPatiently = async () => {
     const isWaiting = setInterval(() => seen !== null && show(seen, answeredAt), PATIENCE_MS)
     try {

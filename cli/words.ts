@@ -5,6 +5,9 @@ export const figure = (value: number): string => value.toLocaleString('en-US')
 export const amount = (value: number, one: string, many = `${one}s`): string =>
   `${figure(value)} ${value === 1 ? one : many}`
 
+/** This machine's, by which all times are said. */
+export const { timeZone } = Intl.DateTimeFormat().resolvedOptions()
+
 const HALF_A_DAY = 12 * 3_600_000
 
 /** A time as 19:00, one that is further than half a day away as Tue 24 Nov 19:00; in this machine's time zone. */

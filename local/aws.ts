@@ -72,6 +72,11 @@ export async function startAws(options: AwsOptions): Promise<Aws> {
   // Messages that were taken for a poll whose client has gone are made visible again, or nobody would see them for the
   // whole visibility timeout.
   server.addHook('onSend', async (request, _reply, payload) => {
+    if (actionOf(request) === 'GetQueueUrl') {
+      const { QueueUrl } = JSON.parse(payload) as { QueueUrl?: string }
+      const ours = [...madeUrls].find(([, made]) => made === QueueUrl)?.[0]
+      return ours === undefined ? payload : JSON.stringify({ QueueUrl: ours })
+    }
     if (actionOf(request) !== 'ReceiveMessage' || !request.raw.socket.destroyed) return payload
     const { Messages = [] } = JSON.parse(payload) as { Messages?: { ReceiptHandle: string }[] }
     const Entries = Messages.map(({ ReceiptHandle }, index) => ({

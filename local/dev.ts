@@ -1,6 +1,8 @@
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { Command, Option } from 'commander'
+import { type Dashboard, startDashboard } from '../cli/dashboard/server.ts'
+import { openSession } from '../cli/session.ts'
 import { fill } from './demo/demonstration.ts'
 import { bad, faint, good, heading, say, sayStopping } from './demo/show.ts'
 import { type Feed, type Happening, startFeed } from './feed.ts'
@@ -76,7 +78,12 @@ async function run(): Promise<void> {
     happens(happening.event, paint(happening), happening.about),
   )
 
+  // It finds this system by what was just written, whatever this shell names.
+  const { system: found, ledger } = await openSession(undefined, { ...process.env, SUPABASE_URL: undefined })
+  dashboard = await startDashboard({ system: found, ledger, readOnly: false })
+
   const { database, gateway, aws, rekognition } = system
+  say(`the operator’s page, opened once: ${dashboard.link}`)
   say(`Postgres      ${database.url}`)
   say(`Supabase API  ${gateway.url}   service_role ${gateway.serviceRoleKey.slice(0, 12)}…`)
   say(`SQS and S3    ${aws.endpoint}   any credentials; bucket ${system.environment.S3_BUCKET_NAME}`)
@@ -99,6 +106,7 @@ async function run(): Promise<void> {
 
 let starting: Promise<LocalSystem> | undefined
 let feed: Feed | undefined
+let dashboard: Dashboard | undefined
 
 const other = await claimClone()
 if (other !== undefined) {
@@ -110,6 +118,7 @@ if (other !== undefined) {
 }
 const close = async () => {
   await removeRunning()
+  await dashboard?.close()
   await feed?.close()
   await (await starting?.catch(() => undefined))?.close()
   await releaseClone()

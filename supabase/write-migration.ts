@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ownAppTables, withMarks } from './app-tables.ts'
 import { migrationNames, migrations } from './migrations.ts'
+import { writeReleasedContract } from './released-contract.ts'
 
 /** Later files use functions of earlier ones; `rights` comes last, over all of them. */
 export const SOURCES = [
@@ -26,6 +27,7 @@ export const SOURCES = [
   'claim',
   'collections',
   'pause',
+  'actions',
   'outbox',
   'lease',
   'complete',
@@ -105,6 +107,7 @@ function write(name: string | undefined): string {
 function release(): string {
   const entries = migrationNames().map((file) => [file, checksum(read(file, MIGRATIONS))])
   writeFileSync(RELEASED, `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`)
+  writeReleasedContract()
   return `${entries.length} migrations are released: they are not edited any more.`
 }
 

@@ -33,7 +33,7 @@ const NAIVE_WORKERS = 10
 const LONGEST_FUNCTION_S = 900
 const RUNS_A_DAY = 24 * 60
 // Lambda polls a queue in which nothing lies with five requests of 20 s.
-const IDLE_POLLS_A_DAY = (5 * 86_400) / 20
+export const IDLE_POLLS_A_DAY = (5 * 86_400) / 20
 export const QUEUES = 4 // work, urgent, photo events and dead letters
 export const METRICS = 60 // the names in `src/`, and three that are split, for each value that comes: a dozen reasons and some kinds
 export const ALARMS = 26 // in serverless.yml

@@ -1,6 +1,5 @@
-import type { AttendeeJob } from '../../src/core/contract.ts'
-import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
-import { reasonOf } from '../reasons.ts'
+import { type AttendeeEvent, lookAtAttendee } from '../attendee.ts'
+import { EXIT, type ExitCode } from '../exit.ts'
 import { type Session, titleOf } from '../session.ts'
 import { jsonOf } from '../terminal.ts'
 import { viewAttendee } from '../views/attendee.ts'
@@ -10,13 +9,6 @@ export interface AttendeeOptions {
   user: string
   event?: string
   json?: boolean
-}
-
-/** A job with the name of its event and the words for its reason. */
-export interface AttendeeEvent extends AttendeeJob {
-  /** Null when the event was deleted. */
-  name: string | null
-  to_attendee: string | null
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
@@ -37,23 +29,15 @@ const SHOWN = 20 // events
 export async function attendee(session: Session, options: AttendeeOptions): Promise<ExitCode> {
   const { system, terminal } = session
   const { user, event = null, json = false } = options
-  const ledger = await session.ledger()
-  const jobs = await ledger.attendee(user, event)
-  if (jobs.length === 0)
-    throw new OperatorError(
-      EXIT.notDone,
-      `${event ? `Event ${event} has` : 'There is'} no job of attendee ${user}: did they ever consent, and is the event claimed?`,
-    )
-  const shown = json ? jobs : jobs.slice(0, SHOWN)
-  const runs = await ledger.progress(shown.map(({ event_id }) => event_id))
-  const names = new Map(runs.map(({ event_id, name }) => [event_id, name]))
-  const events = shown.map((job) => ({
-    name: names.get(job.event_id) ?? null,
-    ...job,
-    to_attendee: reasonOf(job.reason).toAttendee ?? null,
-  }))
-  const named = system.nameColumn ? await ledger.names([user], system.nameColumn) : {}
-  const attendeeName = named[user] ?? null
+  const {
+    name: attendeeName,
+    events,
+    earlier,
+  } = await lookAtAttendee(
+    await session.ledger(),
+    { user, event, most: json ? Infinity : SHOWN },
+    system.nameColumn,
+  )
   if (json) {
     const document: AttendeeDocument = {
       at: new Date().toISOString(),
@@ -66,10 +50,7 @@ export async function attendee(session: Session, options: AttendeeOptions): Prom
     terminal.write(`${jsonOf(document, 2)}\n`)
     return EXIT.done
   }
-  const more =
-    jobs.length > SHOWN
-      ? `\n\n… and ${figure(jobs.length - SHOWN)} earlier events: --json lists them all`
-      : ''
+  const more = earlier > 0 ? `\n\n… and ${figure(earlier)} earlier events: --json lists them all` : ''
   const now = new Date()
   const texts = events.map((each) =>
     viewAttendee(each, { user, name: attendeeName }, { terminal, now, option: system.option }),

@@ -4,14 +4,13 @@ import {
   type Audited,
   auditEvents,
   differs,
+  finishRepair,
   openCollections,
   orphanCollections,
-  processChanges,
 } from '../audit.ts'
 import { collectionsOf } from '../collections.ts'
 import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
-import { sendOutboxAndTell } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt, lookAtEvent } from '../status.ts'
@@ -77,7 +76,7 @@ class Audit {
 
     let left: Audited[] | null = null
     if (repair && wrong.length > 0) {
-      left = await this.#repair(wrong.map(({ event_id }) => event_id))
+      left = await this.#repair(wrong)
       if (left === null) return EXIT.interrupted
     }
     const orphans = event ? null : await orphanCollections(this.#parts)
@@ -99,10 +98,10 @@ class Audit {
   }
 
   /** Has the jobs done that the comparison has queued, and compares once more; null when Ctrl-C ended the waiting. */
-  async #repair(events: string[]): Promise<Audited[] | null> {
+  async #repair(wrong: Audited[]): Promise<Audited[] | null> {
     const { system, terminal } = this.#session
-    await processChanges(this.#ledger)
-    this.#say(`Repairing. ${await sendOutboxAndTell(this.#ledger, this.#session.system)}\n`)
+    const events = wrong.map(({ event_id }) => event_id)
+    this.#say(`Repairing. ${await finishRepair(this.#ledger, system, wrong)}\n`)
     const show = this.#options.json
       ? () => {}
       : showAgain<EventStatus[]>(terminal, {

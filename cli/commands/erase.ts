@@ -51,6 +51,7 @@ async function eraseAttendee(ledger: Ledger, user: string, { event, yes }: Erase
     )
   const wanted = events.filter((each) => each.wanted)
   if (wanted.length > 0) throw new OperatorError(EXIT.notDone, standing(user, wanted))
+  if (yes) await ledger.note({ action: 'erase', event: event ?? null, attendee: user, touched: queued })
   const faces = events.filter(({ face }) => face).length
   const of = `attendee ${user} in ${amount(events.length, 'collection')}, ${amount(faces, 'face')} of theirs known`
   return yes
@@ -62,7 +63,7 @@ const standing = (user: string, events: { event_id: string }[]): string =>
   `Attendee ${user} consents at ${amount(events.length, 'event')} (${events.map(({ event_id }) => event_id).join(', ')}): their face would be indexed again at once. Nothing was erased.
 Take the consent back in the app, or have the account deleted there; that erases the face within seconds, by itself:
   update event_consents set allow_recognition = false where user_id = '${user}';
-Then run this again: it erases once more, whatever the ledger believes, and waits for the proof.`
+Then run this again: it deletes all faces again, also those that the ledger does not know, and waits for the proof.`
 
 async function eraseEvent(ledger: Ledger, { event = '', yes }: EraseOptions): Promise<string> {
   const ask = (act: boolean) => ledger.database.erase_event({ event, act })
@@ -82,6 +83,7 @@ async function eraseEvent(ledger: Ledger, { event = '', yes }: EraseOptions): Pr
       EXIT.held,
       `The app is changing event ${event} at this moment. Nothing was erased: try again.`,
     )
+  if (yes) await ledger.note({ action: 'erase', event, touched: first.attendees })
   for (let more = first.more; more; ) more = (await ask(true))?.more === true
   const what = `the collection of event ${event}: ${amount(first.attendees, 'attendee')}, ${amount(first.faces, 'face')} known`
   return yes

@@ -1,6 +1,6 @@
 import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger, ReplayRequest } from '../ledger.ts'
-import { replay as begin, outcomeOf, previewOf, type Replay, sendOutboxAndTell } from '../replay.ts'
+import { announce, replay as begin, outcomeOf, previewOf, sendOutboxAndTell } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt } from '../status.ts'
@@ -70,17 +70,6 @@ async function confirmed(ledger: Ledger, request: ReplayRequest, { terminal }: S
   if (await terminal.ask('Replay them? [y/N] ')) return true
   terminal.write('Nothing was replayed.\n')
   return false
-}
-
-function announce({ jobs, begun, events, held }: Replay): string {
-  const of = amount(events.length, 'event')
-  const first = begun
-    ? jobs > 0
-      ? `${amount(jobs, 'attendee')} of ${of} queued again.`
-      : `${of} begun anew.`
-    : `Nothing new to replay: ${of} under way already.`
-  if (held.length === 0) return first
-  return `${first}\nThe app is changing ${amount(held.length, 'more event')} at this moment (${held.join(', ')}): replay again for the rest.`
 }
 
 /** Says how it ended, `again` where something was replayed; returns the exit code of a failure. */

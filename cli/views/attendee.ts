@@ -1,5 +1,5 @@
-import type { AttendeeEvent } from '../commands/attendee.ts'
-import { REPLAYABLE, reasonOf } from '../reasons.ts'
+import { type AttendeeEvent, replayableAs } from '../attendee.ts'
+import { reasonOf } from '../reasons.ts'
 import { plain, wrap } from '../terminal.ts'
 import { amount, away, clock, clockWithSeconds } from '../words.ts'
 import type { View } from './view.ts'
@@ -50,9 +50,9 @@ export function viewAttendee(
     const what = [outcome, reason && `(${reason})`, error].filter(Boolean).join(' ')
     lines.push(wrap(plain(`${clockWithSeconds(at, now)}  ${what}`), columns, INDENT))
   }
-  const replayable = job.state === 'failed' || (job.state === 'skipped' && isReplayable(job.reason))
+  const replayable = replayableAs(job)
   if (replayable) {
-    const reason = job.state === 'skipped' ? ` --reason ${job.reason}` : ''
+    const reason = replayable.why === null ? '' : ` --reason ${replayable.why}`
     lines.push(
       '  To look at them again at once:',
       `    npx event-indexer replay${option} --event ${job.event_id} --user ${user}${reason}`,
@@ -60,5 +60,3 @@ export function viewAttendee(
   }
   return lines.join('\n')
 }
-
-const isReplayable = (reason: string | null): boolean => reason !== null && REPLAYABLE.includes(reason)

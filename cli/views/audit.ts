@@ -3,12 +3,13 @@ import type { Session } from '../session.ts'
 import type { Terminal } from '../terminal.ts'
 import { amount, figure } from '../words.ts'
 
-const KINDS: Record<keyof Audited['differences'], string> = {
-  extra: 'who should have no face, and have one',
+/** What each difference means. */
+export const KINDS: Record<keyof Audited['differences'], string> = {
+  extra: 'attendees who should have no face',
   missing: 'whose face is gone',
-  doubled: 'with several faces, or another one than the ledger knows',
-  unnoticed: 'whose wish the ledger has not followed',
-  stale_photos: 'whose photo is another one than was indexed',
+  doubled: 'attendees with several faces, or another face than the ledger has',
+  unnoticed: 'attendees whose change the ledger does not know yet',
+  stale_photos: 'attendees whose photo was replaced after it was indexed',
 }
 
 const SHOWN = 20

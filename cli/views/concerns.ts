@@ -7,20 +7,22 @@ import { lateOf, type View } from './view.ts'
 export interface Concern {
   label: 'LATE' | 'FAILED' | 'STUCK' | 'WAITS' | 'PAUSED'
   text: string
-  /** What to type. */
+  /** What to type, and the words that lead to it. */
   command?: string
+  lead?: string
 }
 
 const INDENT = 8
 
 /** The label, the text behind it, and the command below. */
-export function viewConcern({ label, text, command }: Concern, { paint, columns }: Terminal): string {
-  const said = paint('red', label.padEnd(INDENT)) + wrap(text, columns, INDENT).trimStart()
+export function viewConcern({ label, text, command, lead }: Concern, { paint, columns }: Terminal): string {
+  const words = [text, lead].filter(Boolean).join(' ')
+  const said = paint('red', label.padEnd(INDENT)) + wrap(words, columns, INDENT).trimStart()
   return command ? `${said}\n${' '.repeat(INDENT)}${command}` : said
 }
 
 /** What of an event needs somebody, failed attendees aside. */
-export function concernsOf(event: EventStatus, { now, option }: View): Concern[] {
+export function concernsOf(event: EventStatus, { now, option }: Pick<View, 'now' | 'option'>): Concern[] {
   if (event.state === 'unclaimed') {
     const text = whyUnclaimed(event, now)
     return [...pausedOf(event, option), ...(text ? [{ label: 'WAITS' as const, text }] : [])]
@@ -34,7 +36,8 @@ export function concernsOf(event: EventStatus, { now, option }: View): Concern[]
     const error = plain(event.collection_error ?? '')
     concerns.push({
       label: 'FAILED',
-      text: `its collection could not be made. ${error} It is tried again by itself while the event lasts; at once by:`,
+      text: `its collection could not be made. ${error} It is tried again by itself while the event lasts.`,
+      lead: 'At once by:',
       command: `npx event-indexer replay${option} --event ${event.event_id}`,
     })
   } else if (event.collection_error !== null)
@@ -61,7 +64,8 @@ function pausedOf(event: EventStatus, option: string): Concern[] {
   return [
     {
       label: 'PAUSED',
-      text: `${what}; ${amount(open, 'attendee')} wait, erasures go on.${late} To go on:`,
+      text: `${what}; ${amount(open, 'attendee')} wait, erasures go on.${late}`,
+      lead: 'To go on:',
       command: `npx event-indexer resume${option} ${event.paused === 'event' ? `--event ${event.event_id}` : '--all'}`,
     },
   ]
@@ -93,10 +97,17 @@ function stuck(event: ClaimedEvent, now: Date, option: string): Concern {
 }
 
 /** That attendees have failed, and where to read why. */
-export function failureOf(event: EventStatus, { option }: View): Concern[] {
+export function failureOf(event: EventStatus, { option }: Pick<View, 'option'>): Concern[] {
   if (event.state === 'unclaimed' || event.attendees.failed === 0) return []
-  const text = `${amount(event.attendees.failed, 'attendee')}. Why:`
-  return [{ label: 'FAILED', text, command: `npx event-indexer status${option} --event ${event.event_id}` }]
+  const text = `${amount(event.attendees.failed, 'attendee')}.`
+  return [
+    {
+      label: 'FAILED',
+      text,
+      lead: 'Why:',
+      command: `npx event-indexer status${option} --event ${event.event_id}`,
+    },
+  ]
 }
 
 const CLAIM_MINUTES = 20 // before the start, unless the scheduler is called with another window

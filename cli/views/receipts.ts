@@ -3,7 +3,8 @@ import type { Chain, Proof } from '../receipts.ts'
 import { plain, type Terminal, wrap } from '../terminal.ts'
 import { amount, span } from '../words.ts'
 
-const WHY: Record<OpenErasure['reason'], string> = {
+/** Why faces had to go. */
+export const WHY: Record<OpenErasure['reason'], string> = {
   consent: 'consent was taken back, or is gone',
   profile: 'the profile or its photo is gone',
   event: 'the event was closed: all of its faces',

@@ -30,6 +30,24 @@ export interface Match {
   similarity: number
 }
 
+/** A user of a collection: one person, known by several faces. */
+export interface User {
+  userId: string
+  /** Grows with each user; the order of listing. */
+  sequence: number
+  faceIds: Set<string>
+  /** Of the request that created it: the same request again is no conflict. */
+  requestToken: string | undefined
+}
+
+export interface UserMatch {
+  user: User
+  similarity: number
+}
+
+/** More cannot be associated with one user (API Reference, AssociateFaces). */
+const mostFacesOfUser = 100
+
 /** A face collection. */
 export class Collection {
   readonly createdAt = new Date()
@@ -37,6 +55,8 @@ export class Collection {
   readonly sequence: number
   readonly #faces = new Map<string, StoredFace>()
   readonly #faceByOrigin = new Map<string, StoredFace>()
+  readonly #users = new Map<string, User>()
+  readonly #userOfFace = new Map<string, User>()
   #lastSequence = 0
 
   constructor(id: string, sequence: number) {
@@ -85,6 +105,76 @@ export class Collection {
     this.#faces.set(stored.faceId, stored)
     this.#faceByOrigin.set(origin, stored)
     return stored
+  }
+
+  /** In the order in which they were created. */
+  users(): IterableIterator<User> {
+    return this.#users.values()
+  }
+
+  get userCount(): number {
+    return this.#users.size
+  }
+
+  /** @throws RekognitionError ConflictException when another request has created a user of this id */
+  createUser(userId: string, requestToken: string | undefined): void {
+    const known = this.#users.get(userId)
+    if (known && requestToken !== undefined && known.requestToken === requestToken) return
+    if (known) throw new RekognitionError('ConflictException')
+    this.#users.set(userId, { userId, sequence: ++this.#lastSequence, faceIds: new Set(), requestToken })
+  }
+
+  /** @throws RekognitionError ResourceNotFoundException */
+  user(userId: string): User {
+    const user = this.#users.get(userId)
+    if (!user)
+      throw new RekognitionError('ResourceNotFoundException', `The user id: ${userId} does not exist`)
+    return user
+  }
+
+  /** Its faces stay, and are nobody's. @throws RekognitionError ResourceNotFoundException */
+  deleteUser(userId: string): void {
+    for (const faceId of this.user(userId).faceIds) this.#userOfFace.delete(faceId)
+    this.#users.delete(userId)
+  }
+
+  userOf(faceId: string): User | undefined {
+    return this.#userOfFace.get(faceId)
+  }
+
+  /** @throws RekognitionError ServiceQuotaExceededException */
+  associate(face: StoredFace, user: User): void {
+    if (user.faceIds.size >= mostFacesOfUser) throw new RekognitionError('ServiceQuotaExceededException')
+    user.faceIds.add(face.faceId)
+    this.#userOfFace.set(face.faceId, user)
+  }
+
+  disassociate(faceId: string, user: User): void {
+    user.faceIds.delete(faceId)
+    this.#userOfFace.delete(faceId)
+  }
+
+  /**
+   * How similar a face is to a user: as to the most similar of their faces, since only the engine knows what an average of
+   * templates would mean. 0 for a user without a face.
+   */
+  similarityTo(user: User, similarityTo: (template: FaceTemplate) => number): number {
+    const faces = [...user.faceIds].flatMap((faceId) => this.#faces.get(faceId) ?? [])
+    return Math.max(0, ...faces.map(({ template }) => similarityTo(template)))
+  }
+
+  /** The users at least `threshold` percent similar, the most similar first, at most `limit`. Those without a face are not searched. */
+  userMatches(
+    similarityTo: (template: FaceTemplate) => number,
+    threshold: number,
+    limit: number,
+  ): UserMatch[] {
+    return [...this.#users.values()]
+      .filter(({ faceIds }) => faceIds.size > 0)
+      .map((user) => ({ user, similarity: this.similarityTo(user, similarityTo) }))
+      .filter(({ similarity }) => similarity >= threshold)
+      .sort((one, other) => other.similarity - one.similarity)
+      .slice(0, limit)
   }
 
   /** Whether there was such a face. */

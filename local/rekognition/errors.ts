@@ -4,6 +4,7 @@
  */
 const texts = {
   AccessDeniedException: 'User is not authorized to perform this operation.',
+  ConflictException: 'A User with the same Id already exists within the collection.',
   ImageTooLargeException: 'Image size is too large.',
   InternalServerError: 'Internal server error',
   InvalidImageFormatException: 'Request has invalid image format',
@@ -15,6 +16,7 @@ const texts = {
   ResourceAlreadyExistsException: 'The resource already exists.',
   ResourceNotFoundException: 'The resource does not exist.',
   SerializationException: 'The request could not be read as JSON.',
+  ServiceQuotaExceededException: 'The size of the collection exceeds the allowed limit.',
   ThrottlingException: 'Slow down; sudden increase in rate of requests.',
   UnknownOperationException: 'The operation is not known.',
   ValidationException: '1 validation error detected.',

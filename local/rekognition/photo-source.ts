@@ -15,15 +15,25 @@ export interface Photo {
 }
 
 /**
+ * Reads an object, instead of the local S3.
+ * @throws RekognitionError as PhotoSource.read
+ */
+export type ReadObject = (bucket: string, key: string) => Promise<Uint8Array>
+
+/**
  * Reads the images that requests name. Objects come from the local S3 by plain unsigned GET: it checks no signature,
  * and signing would cost several times what the rest of a request costs.
  */
 export class PhotoSource {
-  readonly #s3Endpoint: string
+  readonly #readObject: (bucket: string, key: string, version: string | undefined) => Promise<Uint8Array>
   readonly #agent = new Agent({ keepAlive: true, maxSockets: mostReads })
 
-  constructor(s3Endpoint: string) {
-    this.#s3Endpoint = s3Endpoint
+  /** @param objects the endpoint of the local S3, or another way to read objects */
+  constructor(objects: string | ReadObject) {
+    this.#readObject =
+      typeof objects === 'string'
+        ? (bucket, key, version) => this.#readFromS3(objects, bucket, key, version)
+        : objects
   }
 
   /**
@@ -48,13 +58,18 @@ export class PhotoSource {
     this.#agent.destroy()
   }
 
-  #readObject(bucket: string, key: string, version: string | undefined): Promise<Uint8Array> {
+  #readFromS3(
+    endpoint: string,
+    bucket: string,
+    key: string,
+    version: string | undefined,
+  ): Promise<Uint8Array> {
     const path = [bucket, ...key.split('/')].map(encodeURIComponent).join('/')
-    const url = new URL(path, this.#s3Endpoint)
+    const url = new URL(path, endpoint)
     if (version !== undefined) url.searchParams.set('versionId', version)
     return new Promise((resolve, reject) => {
       const unreachable = (error: Error) =>
-        reject(new RekognitionError('InternalServerError', `S3 at ${this.#s3Endpoint}: ${error.message}`))
+        reject(new RekognitionError('InternalServerError', `S3 at ${endpoint}: ${error.message}`))
       get(url, { agent: this.#agent }, (response) => {
         readBody(response, version).then(resolve, reject)
       }).on('error', unreachable)

@@ -8,14 +8,14 @@ import type { FaceEngine } from './engine.ts'
 import type { Faults } from './faults.ts'
 import type { Latency } from './latency.ts'
 import type { Operation } from './operations.ts'
-import { PhotoSource } from './photo-source.ts'
+import { PhotoSource, type ReadObject } from './photo-source.ts'
 import type { Quota } from './quota.ts'
 
 export interface RekognitionOptions {
   /** Stays the caller's: `close()` leaves it open. */
   engine: FaceEngine
-  /** Where S3Objects are read, like `http://127.0.0.1:4566`. */
-  s3Endpoint: string
+  /** Where S3Objects are read, like `http://127.0.0.1:4566`; or what reads them. */
+  s3Endpoint: string | ReadObject
   /** Appears in ARNs. */
   region: string
   /** None unless given: answers come as fast as the engine. */

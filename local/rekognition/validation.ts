@@ -13,6 +13,11 @@ export const faceIdSchema = z
   .string()
   .regex(matching('[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'))
 
+export const userIdSchema = z.string().min(1).max(128).regex(matching(String.raw`[a-zA-Z0-9_.\-:]+`))
+
+/** SDKs send one with each request, the same when they try it again. */
+export const requestTokenSchema = z.string().min(1).max(64).optional()
+
 export const maxResultsSchema = z.int().min(0).max(4096)
 
 export const nextTokenSchema = z.string().max(255)

@@ -1,5 +1,6 @@
-import type { Face } from '@aws-sdk/client-rekognition'
-import type { Match, StoredFace } from './collections.ts'
+import type { ComparedFace, Face } from '@aws-sdk/client-rekognition'
+import type { Collection, Match, StoredFace, User } from './collections.ts'
+import type { DetectedFace } from './engine.ts'
 
 /** The face model that the service is at; its number says nothing about the engines here. */
 export const faceModelVersion = '7.0'
@@ -10,6 +11,21 @@ const accountId = '111122223333'
 /** A collection's ARN without the leading `arn:`, which CreateCollection leaves out. */
 export function collectionResource(region: string, id: string): string {
   return `aws:rekognition:${region}:${accountId}:collection/${id}`
+}
+
+/** A face, with its user if it has one. */
+export function wireFaceOf(collection: Collection, face: StoredFace): Face {
+  return { ...wireFace(face), UserId: collection.userOf(face.faceId)?.userId }
+}
+
+export function statusOf({ faceIds }: User): 'ACTIVE' | 'CREATED' {
+  return faceIds.size > 0 ? 'ACTIVE' : 'CREATED'
+}
+
+/** A face of the target image of CompareFaces. */
+export function wireComparedFace({ detail }: DetectedFace): ComparedFace {
+  const { BoundingBox, Confidence, Landmarks, Pose, Quality } = detail
+  return { BoundingBox, Confidence, Landmarks, Pose, Quality }
 }
 
 export function wireFace(face: StoredFace): Face {

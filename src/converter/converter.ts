@@ -1,5 +1,4 @@
 import { type Conversion, type ConversionAnswer, MAX_CONVERTED_BYTES } from '../core/converter.ts'
-import { count, countBy } from '../core/log.ts'
 import type { PhotoStore } from '../core/photo-store.ts'
 import { convert } from './convert.ts'
 
@@ -11,10 +10,6 @@ export async function convertObject(
   const object = await photos.read(key, MAX_CONVERTED_BYTES)
   if (object?.etag !== etag) return { outcome: 'changed' }
   const converted = await convert(object.bytes)
-  if ('refused' in converted) {
-    countBy('ConversionsRefused', 'reason', converted.refused)
-    return { outcome: 'refused', reason: converted.refused }
-  }
-  count('Converted')
+  if ('refused' in converted) return { outcome: 'refused', reason: converted.refused }
   return { outcome: 'converted', jpeg: Buffer.from(converted.jpeg).toString('base64') }
 }

@@ -190,6 +190,14 @@ const job = z.object({
 })
 export type Job = z.output<typeof job>
 
+const rehearsed = z.object({
+  user_id: id,
+  photo_key: z.nullable(z.string()),
+  reason: z.nullable(z.string()),
+})
+/** What the app wants of an attendee who consents: the face of a photo, or the reason for none. */
+export type Rehearsed = z.output<typeof rehearsed>
+
 const attempt = z.object({
   at: z.string(),
   outcome: z.string(),
@@ -246,6 +254,19 @@ export type OpenErasure = z.output<typeof openErasure>
 export type Receipt = z.output<typeof receipt>
 const pauses = z.array(z.object({ event_id: z.nullable(id), since: z.string() }))
 
+const action = z.object({
+  id: z.number(),
+  at: z.string(),
+  actor: z.string(),
+  action: z.string(),
+  event_id: z.nullable(id),
+  user_id: z.nullable(id),
+  note: z.nullable(z.string()),
+  touched: z.nullable(z.number()),
+})
+/** What an operator has done. */
+export type OperatorAction = z.output<typeof action>
+
 const health = z.object({
   failed_jobs: z.number(),
   failed_events: z.number(),
@@ -273,6 +294,7 @@ const doctor = z.object({
   withheld: z.array(z.string()),
   pg_net: z.boolean(),
   nudge_url: z.nullable(z.string()),
+  nudge_secret: z.nullable(z.boolean()),
   last_run_tps: z.number(),
 })
 export type DoctorAnswer = z.output<typeof doctor>
@@ -452,6 +474,10 @@ export const CONTRACT = {
     args: { event: uuid, states: optional(texts), after: optional(uuid), page: optional(integer) },
     answer: z.array(job),
   },
+  rehearsal: {
+    args: { event: uuid, after: optional(uuid), page: optional(integer) },
+    answer: z.array(rehearsed),
+  },
   attendee: { args: { attendee: uuid, event: optional(uuid) }, answer: z.array(attendeeJob) },
   forecast: { args: {}, answer: forecast },
   unclaimed: { args: { events: optional(uuids) }, answer: unclaimed },
@@ -465,8 +491,27 @@ export const CONTRACT = {
   pause: { args: { event: optional(uuid) }, answer: z.boolean() },
   resume: { args: { event: optional(uuid) }, answer: z.number() },
   pauses: { args: {}, answer: pauses },
+  note_action: {
+    args: {
+      actor: text,
+      action: text,
+      event: optional(uuid),
+      attendee: optional(uuid),
+      note: optional(text),
+      touched: optional(integer),
+    },
+    answer: z.boolean(),
+  },
+  actions: {
+    args: { event: optional(uuid), before: optional(of<number>('bigint')), page: optional(integer) },
+    answer: z.array(action),
+  },
+  curve: {
+    args: { event: uuid, points: optional(integer) },
+    answer: z.array(z.object({ at: z.string(), ended: z.number() })),
+  },
   health: { args: { window_minutes: number }, answer: health },
-  doctor: { args: {}, answer: doctor },
+  doctor: { args: { nudge_digest: optional(text) }, answer: doctor },
   begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },
   end_nudged_run: { args: {}, answer: z.boolean() },
 } as const satisfies Record<string, { args: Record<string, Argument<unknown>>; answer: z.ZodMiniType }>

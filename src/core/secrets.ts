@@ -10,7 +10,7 @@ export class SecretError extends Error {
 /** A secret is read again after this, so that a new one is used without a deployment. */
 const MAX_AGE_SECONDS = 300
 
-/** Powertools' cache of parameters over our own reader. */
+/** Powertools' cache of parameters over our own reader. What is no secret is not kept. */
 class Parameters extends BaseProvider {
   readonly #read = connectParameterStore(process.env.AWS_REGION ?? '')
 
@@ -18,13 +18,23 @@ class Parameters extends BaseProvider {
     super({})
   }
 
-  protected override _get(name: string): Promise<string> {
-    return this.#read(name)
+  protected override async _get(name: string): Promise<string> {
+    return secretIn(await this.#read(name))
   }
 
   protected override _getMultiple(): Promise<never> {
     throw new Error('a secret is one parameter')
   }
+}
+
+function secretIn(value: string): string {
+  const secret = value.trim()
+  if (secret === '') throw new SecretError('it is empty')
+  if (!/^[\x21-\x7e]+$/.test(secret))
+    throw new SecretError(
+      'it holds white space, line breaks or characters that are not ASCII: store the bare value',
+    )
+  return secret
 }
 
 let parameters: Parameters | undefined
@@ -48,25 +58,13 @@ export async function readSecret(
 ): Promise<string> {
   if (value !== undefined) return value
   if (parameter === undefined) throw new SecretError(`${what} is not configured`)
-  let found: unknown
   try {
     parameters ??= new Parameters()
-    found = await parameters.get(parameter, { maxAge: MAX_AGE_SECONDS, forceFetch: renew })
+    return String(await parameters.get(parameter, { maxAge: MAX_AGE_SECONDS, forceFetch: renew }))
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : (error as Error)
     logger.error('could not read a secret', { parameter, error: cause })
-    throw new SecretError(
-      `cannot read ${what} from SSM parameter ${parameter}: ${cause.name}: ${cause.message}`,
-      {
-        cause,
-      },
-    )
+    const why = cause instanceof SecretError ? cause.message : `${cause.name}: ${cause.message}`
+    throw new SecretError(`cannot read ${what} from SSM parameter ${parameter}: ${why}`, { cause })
   }
-  const secret = String(found ?? '').trim()
-  if (secret === '') throw new SecretError(`SSM parameter ${parameter}, for ${what}, is empty`)
-  if (!/^[\x21-\x7e]+$/.test(secret))
-    throw new SecretError(
-      `SSM parameter ${parameter}, for ${what}, holds white space, line breaks or characters that are not ASCII: store the bare value`,
-    )
-  return secret
 }

@@ -5,54 +5,78 @@ export class SettingsError extends Error {
   override name = 'SettingsError'
 }
 
-const missing = (what: string) => ({
-  error: (issue: { input?: unknown }) =>
-    issue.input === undefined ? `is missing: ${what}` : `is not ${what}`,
-})
+/** A text of this form; the message says what it has to be. */
+const text = (what: string, accepts: (value: string) => boolean) =>
+  z
+    .string({ error: ({ input }) => (input === undefined ? `is missing: ${what}` : `is not ${what}`) })
+    .check(z.refine(accepts, { error: `is not ${what}` }))
 
+/** A number in plain decimals. */
 const number = (what: string, min: number, max: number) =>
   z.pipe(
-    z
-      .string()
-      .check(
-        z.refine(
-          (text) => text.trim() !== '' && Number(text) >= min && Number(text) <= max,
-          `is not ${what}`,
-        ),
-      ),
+    text(what, (value) => /^\d+(\.\d+)?$/.test(value) && Number(value) >= min && Number(value) <= max),
     z.transform(Number),
   )
 
-const parameterPath = z.optional(z.string().check(z.startsWith('/', "is not an SSM parameter's path")))
+const url = (what: string) => text(what, (value) => /^https?:\/\/\S+$/.test(value) && URL.canParse(value))
+
+const parameterPath = (holds: string) =>
+  text(`the path of the SSM parameter that holds ${holds}, such as /a/b`, (value) =>
+    /^(\/[\w.-]+)+$/.test(value),
+  )
+
+const ON_THIS_MACHINE = ['127.0.0.1', 'localhost', '[::1]']
+
+function isProjectUrl(value: string): boolean {
+  if (/\s/.test(value) || !URL.canParse(value)) return false
+  const { protocol, hostname } = new URL(value)
+  return protocol === 'https:' || (protocol === 'http:' && ON_THIS_MACHINE.includes(hostname))
+}
+
+/** S3's rules for names: labels of lower-case letters, digits and hyphens, between dots; no IP address. */
+const isBucketName = (value: string): boolean =>
+  value.length >= 3 &&
+  value.length <= 63 &&
+  /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(value) &&
+  !/^(\d+\.){3}\d+$/.test(value)
+
+/** The rule of each setting that a deployment takes, for it and for the functions alike. */
+export const DEPLOYED_RULES = {
+  SUPABASE_URL: text('the https:// URL of the Supabase project', isProjectUrl),
+  SUPABASE_SERVICE_ROLE_KEY_PARAMETER: z.optional(
+    parameterPath('the secret key of the Supabase project (sb_secret_… or service_role)'),
+  ),
+  NUDGE_SECRET_PARAMETER: z.optional(parameterPath("the nudge's secret")),
+  S3_BUCKET_NAME: text('the name of the bucket of the profile photos', isBucketName),
+  // Rekognition's rule for a CollectionId, less the 36 characters of the event's id. An empty prefix would give the functions
+  // every collection of the account.
+  COLLECTION_PREFIX: z._default(
+    text('1 to 219 letters, digits, and _ . -', (value) => /^[a-zA-Z0-9_.-]{1,219}$/.test(value)),
+    'memento_event_',
+  ),
+  INDEX_FACES_TPS: z._default(
+    number('a number of IndexFaces calls a second from 0.1 to 10000', 0.1, 10_000),
+    5,
+  ),
+  MAX_FAILED_SHARE: z._default(number('a share from 0 to 1', 0, 1), 0),
+  // Empty, as an environment variable has it, is off.
+  CLEANUP_AFTER_HOURS: z.pipe(
+    z.transform((value) => value || undefined),
+    z.optional(number('a number of hours from 1 to 9999, or nothing', 1, 9999)),
+  ),
+  SEVERAL_FACES: z._default(z.enum(['skip', 'largest'], 'is not skip or largest'), 'skip'),
+  CONVERT_PHOTOS: z._default(z.enum(['ENABLED', 'DISABLED'], 'is not ENABLED or DISABLED'), 'ENABLED'),
+}
 
 const variables = z
   .object({
-    SUPABASE_URL: z.url({ protocol: /^https?$/, ...missing('the URL of the Supabase project') }),
+    ...DEPLOYED_RULES,
     SUPABASE_SERVICE_ROLE_KEY: z.optional(z.string().check(z.minLength(1, 'is empty'))),
-    SUPABASE_SERVICE_ROLE_KEY_PARAMETER: parameterPath,
     NUDGE_SECRET: z.optional(z.string().check(z.minLength(16, 'has fewer than 16 characters'))),
-    NUDGE_SECRET_PARAMETER: parameterPath,
-    S3_BUCKET_NAME: z
-      .string(missing('the bucket of the profile photos'))
-      .check(z.minLength(3, 'is not the name of a bucket')),
-    AWS_REGION: z.string(missing('the AWS region')).check(z.minLength(1, 'is empty')),
-    WORK_QUEUE_URL: z.url(missing('the URL of the work queue')),
-    URGENT_QUEUE_URL: z.url(missing('the URL of the urgent queue')),
-    // Rekognition's rule for a CollectionId, less the 36 characters of the event's id.
-    COLLECTION_PREFIX: z._default(
-      z.string().check(z.regex(/^[a-zA-Z0-9_.-]{0,219}$/, 'is not up to 219 letters, digits, and _ . -')),
-      'memento_event_',
-    ),
-    INDEX_FACES_TPS: z._default(number('a number of calls a second from 0.1 to 10000', 0.1, 10_000), 5),
+    AWS_REGION: text('the AWS region', (value) => value !== ''),
+    WORK_QUEUE_URL: url('the URL of the work queue'),
+    URGENT_QUEUE_URL: url('the URL of the urgent queue'),
     MAX_RECEIVE_COUNT: z._default(number('a number of receives from 1 to 1000', 1, 1000), 5),
-    MAX_FAILED_SHARE: z._default(number('a share from 0 to 1', 0, 1), 0),
-    // Empty, as an environment variable has it, is off.
-    CLEANUP_AFTER_HOURS: z.pipe(
-      z.transform((text) => text || undefined),
-      z.optional(number('a number of hours from 1 to 9999', 1, 9999)),
-    ),
-    SEVERAL_FACES: z._default(z.enum(['skip', 'largest'], 'is neither skip nor largest'), 'skip'),
-    CONVERT_PHOTOS: z._default(z.enum(['ENABLED', 'DISABLED'], 'is neither ENABLED nor DISABLED'), 'ENABLED'),
     CONVERTER_FUNCTION: z.optional(z.string().check(z.minLength(1, 'is empty'))),
   })
   .check(

@@ -45,7 +45,7 @@ export function cleanUp(database: Pick<Database, 'cleanup'>, timeIsUp: () => boo
       count('CleanedUp', completed)
       if (closing + completed > 0) logger.info('events are cleaned up', { closing, completed })
       if (found > 0)
-        logger.warn('events were closed or deleted, and no trigger told of it', { events: found })
+        logger.warn('events were closed, deleted or put back, and no trigger told of it', { events: found })
     },
   )
 }

@@ -158,6 +158,19 @@ create table indexing.pauses (
   constraint pauses_once unique nulls not distinct (event_id)
 );
 
+-- What operators have done, for the log that they share. `actor` is what their program says of them.
+create table indexing.actions (
+  id       bigint generated always as identity primary key,
+  at       timestamptz not null default clock_timestamp(),
+  actor    text not null,
+  action   text not null,
+  event_id uuid, -- null: everything, or nothing of one event
+  user_id  uuid,
+  note     text, -- what narrowed it, such as a reason
+  touched  integer -- how many, where they can be counted
+);
+create index actions_by_time on indexing.actions (at);
+
 -- Erasures whose proof is not complete. Receipts are made of those that have ended; see receipts.sql.
 create table indexing.erasures (
   id              bigint generated always as identity primary key,
@@ -225,4 +238,5 @@ alter table indexing.erasures enable row level security;
 alter table indexing.receipts enable row level security;
 alter table indexing.receipt_chain enable row level security;
 alter table indexing.pauses enable row level security;
+alter table indexing.actions enable row level security;
 revoke all on all tables in schema indexing from public, anon, authenticated, service_role;

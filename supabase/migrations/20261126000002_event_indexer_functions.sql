@@ -500,7 +500,7 @@ language sql security definer set search_path = '' as $$
   returning before.again
 $$;
 
--- ── jobs.sql 99eee85b657c7f7e
+-- ── jobs.sql 67473926b4685597
 
 -- What all parts of the ledger share: the desired state of a job, its place in the outbox, and how it is queued.
 -- Lock order, everywhere: the ledger's lock, jobs (by event_id, user_id), event runs, the app's event rows, the pace.
@@ -612,6 +612,13 @@ language sql stable as $$
     || jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'outcome', outcome, 'reason', reason, 'error', left(error, 300)))
 $$;
 
+-- How the last attempt went that gave the job an end; null: none did, of the last ten.
+create or replace function indexing.last_end(history jsonb) returns text
+language sql immutable as $$
+  select h ->> 'outcome' from jsonb_array_elements(history) with ordinality as attempts(h, n)
+  where h ->> 'outcome' in ('indexed', 'erased', 'skipped') order by n desc limit 1
+$$;
+
 -- When a failed job is tried again by itself, while its event lasts: after 5, 10, 20, 40 minutes, and then every hour.
 create or replace function indexing.next_try(now timestamptz, failures integer) returns timestamptz
 language sql immutable as $$
@@ -713,7 +720,7 @@ begin
 end
 $$;
 
--- ── receipts.sql a905d8dc55a683d2
+-- ── receipts.sql 13d9d8956ef8cabd
 
 -- The proof of erasure. Each revocation of an attendee, and each closing of an event, is a row of indexing.erasures from the
 -- moment it is processed. The worker's report says when DeleteFaces had answered; a later listing, by reconcile, that no face of
@@ -754,8 +761,9 @@ end
 $$;
 
 -- Records what workers did for attendees with an open erasure: [{"event_id", "user_id", "faces": deleted, "ended": whether the
--- job has ended, "indexed": with a face, which the app wants again, "unwanted": whether the app wants none of them}, …]. A face
--- that a worker deleted because nobody wants it, before any change said so, is an erasure, too.
+-- job has ended, "indexed": with a face, which the app wants again, "unwanted": whether the app wants none of them, "had_face":
+-- whether the job had ended with a face before}, …]. A face that a worker deleted because nobody wants it, before any change said
+-- so, is an erasure, too; so is one that was gone by then, because the app had deleted it or the whole collection.
 create or replace function indexing.answer_erasures(done jsonb) returns void
 language plpgsql set search_path = '' as $$
 declare
@@ -769,8 +777,8 @@ begin
   with noted as (
     insert into indexing.erasures (event_id, user_id, reason, noted_at)
     select d.event_id, d.user_id, 'found', now
-    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, unwanted boolean)
-    where d.unwanted and d.faces > 0 and not exists (
+    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, ended boolean, unwanted boolean, had_face boolean)
+    where d.unwanted and (d.faces > 0 or (d.ended and d.had_face)) and not exists (
       select from indexing.erasures e
       where e.id = any (concerned) and e.event_id = d.event_id and e.user_id = d.user_id
     )
@@ -1331,6 +1339,34 @@ language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(p) order by p.event_id nulls first), '[]') from indexing.pauses p
 $$;
 
+-- ── actions.sql 806fcf9e69a31578
+
+-- What operators have done. Their programs note it after it is done; alarms and functions do not read it.
+
+-- Notes an action.
+create or replace function public.indexing_note_action(
+  actor text, action text, event uuid default null, attendee uuid default null, note text default null,
+  touched integer default null
+) returns boolean
+language sql security definer set search_path = '' as $$
+  insert into indexing.actions (actor, action, event_id, user_id, note, touched)
+  values (left(actor, 200), action, event, attendee, left(note, 200), touched)
+  returning true
+$$;
+
+-- The actions about an event and those about everything, or all of them for a null: the latest first, a page at a time.
+-- Returns [{"id", "at", "actor", "action", "event_id", "user_id", "note", "touched"}, …].
+create or replace function public.indexing_actions(
+  event uuid default null, before bigint default null, page integer default 100
+) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(a) order by a.id desc), '[]') from (
+    select * from indexing.actions o
+    where (event is null or o.event_id is null or o.event_id = event) and (before is null or o.id < before)
+    order by o.id desc limit page
+  ) a
+$$;
+
 -- ── outbox.sql ccc06f6800ab5a79
 
 -- Confirms the send batch that a scheduler has just sent, and hands it the next one, in the order of the outbox.
@@ -1558,7 +1594,7 @@ begin
 end
 $$;
 
--- ── complete.sql 95d6d158a6a98e0c
+-- ── complete.sql 7ea3197cec5b21fa
 
 -- What happens to a job with the result of a worker. The one place of this rule; complete applies it.
 --   lost     the lease had passed to another worker: what the result names is noted, and the job is looked at again
@@ -1620,6 +1656,7 @@ begin
     select
       r.*, d.reason as against, run.ends_at,
       j.completed_token = token as said_before,
+      indexing.last_end(j.history) = 'indexed' as had_face,
       indexing.transition(
         r.outcome, j.lease_token is not distinct from token,
         j.version > j.leased_version or r.photo_key is distinct from d.photo_key
@@ -1664,7 +1701,7 @@ begin
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped')),
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1),
     (select jsonb_agg(jsonb_build_object('event_id', a.event_id, 'user_id', a.user_id, 'faces', coalesce(d.faces_deleted, 0),
-        'ended', a.transition = 'end', 'indexed', a.state = 'indexed',
+        'ended', a.transition = 'end', 'indexed', a.state = 'indexed', 'had_face', d.had_face,
         'unwanted', d.against not in ('event_closed', 'event_deleted', 'event_inactive')))
       from applied a join decided d using (event_id, user_id) where a.transition = 'end' or d.faces_deleted > 0)
   into nexts, ended, repeated, done
@@ -2486,7 +2523,7 @@ begin
 end
 $$;
 
--- ── retention.sql 13f7c2537cf9eb59
+-- ── retention.sql fdf1fd8cd74671f3
 
 -- How what is stored about people ends: the clean-up of events that are over, the pruning of rows that nobody needs any more,
 -- and erasures that an operator asks for.
@@ -2500,7 +2537,7 @@ $$;
 
 -- Cleans up, if it is set: events that ended longer ago are marked as the app's own clean-up would, from pending to in_progress;
 -- the change of that closes their runs. When the collection is gone they are completed. Besides, finds events that were closed
--- or deleted without a trigger that told of it. A page of each.
+-- or deleted, or put back after that, without a trigger that told of it. A page of each.
 -- Returns {"closing": n, "completed": n, "found": n, "more": whether to call again}.
 create or replace function public.indexing_cleanup(page integer) returns jsonb
 language plpgsql security definer set search_path = '' as $$
@@ -2512,7 +2549,7 @@ declare
   closing uuid[];
   gone uuid[];
   held uuid[];
-  found_closed integer;
+  found_changed integer;
 begin
   chosen := array(
     select r.event_id from indexing.event_runs r join indexing.app_events() e on e.event_id = r.event_id
@@ -2535,14 +2572,25 @@ begin
   update indexing.event_runs r set cleaning = false where r.event_id = any (held);
 
   insert into indexing.changes (source, event_id, erases)
-  select 'events', r.event_id, true
-  from indexing.event_runs r left join indexing.app_events() e on e.event_id = r.event_id
-  where r.collection in ('missing', 'ready') and (e.event_id is null or e.closed)
-    and not exists (select from indexing.changes c where c.source = 'events' and c.erases and c.event_id = r.event_id)
+  select 'events', changed.event_id, changed.erases
+  from (
+    select r.event_id, true as erases
+    from indexing.event_runs r left join indexing.app_events() e on e.event_id = r.event_id
+    where r.collection in ('missing', 'ready') and (e.event_id is null or e.closed)
+    union all
+    select r.event_id, false
+    from indexing.event_runs r join indexing.app_events() e on e.event_id = r.event_id
+    where r.collection in ('closing', 'deleted') and e.active and not e.closed and e.status <> 'pending'
+      and e.ends_at > clock_timestamp() - indexing.claimable_age()
+  ) changed
+  where not exists (
+    select from indexing.changes c
+    where c.source = 'events' and c.erases = changed.erases and c.event_id = changed.event_id
+  )
   limit page;
-  get diagnostics found_closed = row_count;
+  get diagnostics found_changed = row_count;
   return jsonb_build_object(
-    'closing', cardinality(closing), 'completed', cardinality(held), 'found', found_closed,
+    'closing', cardinality(closing), 'completed', cardinality(held), 'found', found_changed,
     'more', cardinality(closing) = page or cardinality(held) = page
   );
 end
@@ -2550,7 +2598,8 @@ $$;
 
 -- Deletes a page of what nobody needs any more.
 --   keep_days     jobs and run of an event, so long after its collection was deleted; the job of an attendee who was erased, so
---                 long after that and after the event's end; messages of the dead-letter queue that were kept
+--                 long after that and after the event's end; messages of the dead-letter queue that were kept; the log of
+--                 what operators have done
 --   receipt_days  receipts; the chain begins after them then
 -- Not what is not settled, nor what failed in an event that is not over, nor an erasure that is not proven. Returns {"jobs": n,
 -- "runs": n, "letters": n, "receipts": n, "more": whether to call again}.
@@ -2603,6 +2652,8 @@ begin
     select o.message_id from indexing.dead_letters o where o.received_at < cutoff order by o.received_at limit page
   ));
   get diagnostics letters = row_count;
+
+  delete from indexing.actions a where a.at < cutoff; -- a few a day
 
   perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
   select * into last_receipt from (
@@ -2757,7 +2808,7 @@ begin
 end
 $$;
 
--- ── report.sql 5d670a169bcc628d
+-- ── report.sql 40946c4b116fe4a8
 
 -- What operators and alarms read.
 
@@ -2820,6 +2871,22 @@ language sql stable security definer set search_path = '' as $$
     where j.event_id = event and (states is null or j.state = any (states)) and (after is null or j.user_id > after)
     order by j.user_id limit page
   ) job
+$$;
+
+-- What the app wants of those who consent to an event, claimed or not, as if it were active; a page at a time in the order of
+-- user_id. Returns [{"user_id", "photo_key", "reason": why there is no photo to be indexed, or null}, …].
+create or replace function public.indexing_rehearsal(event uuid, after uuid default null, page integer default 1000) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(wanted) order by wanted.user_id), '[]') from (
+    select
+      c.user_id, nullif(d.reason, 'event_inactive') as reason,
+      case when d.reason = 'event_inactive' then d.profile_key else d.photo_key end as photo_key
+    from (
+      select c.user_id from indexing.app_consents() c
+      where c.event_id = event and (after is null or c.user_id > after)
+      order by c.user_id limit page
+    ) c cross join lateral indexing.desired(event, c.user_id) d
+  ) wanted
 $$;
 
 -- The jobs of one attendee, with their last attempts: of one event, or of all.
@@ -2994,6 +3061,22 @@ language sql stable security definer set search_path = '' as $$
   )
 $$;
 
+-- How many of an event's jobs had their outcome by when: at up to `points` moments between its claim and its last outcome.
+-- Returns [{"at", "ended": n}, …]. A job that is repeated counts by its last outcome.
+create or replace function public.indexing_curve(event uuid, points integer default 100) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with ended as (
+    select j.ended_at, greatest(0, extract(epoch from j.ended_at - r.claimed_at)) as second
+    from indexing.event_runs r join indexing.face_jobs j using (event_id)
+    where r.event_id = event and j.ended_at is not null
+  ), steps as (
+    select ended_at, ceil(second * points / nullif((select max(second) from ended), 0)) as step from ended
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('at', at, 'ended', n) order by at), '[]') from (
+    select max(ended_at) as at, sum(count(*)) over (order by step)::integer as n from steps group by step
+  ) curve
+$$;
+
 -- ── fit.sql 4828708af9747491
 
 -- Whether the app's tables are such that the adapter can work with them. `migrate` asks this before it changes anything: it makes this
@@ -3072,7 +3155,7 @@ begin
 end
 $$;
 
--- ── doctor.sql b943c7dddb415615
+-- ── doctor.sql 2c3bc37ba9dfbbc5
 
 -- What `doctor` asks of the database: what is there, not how the events stand. Changes nothing, and tells no secret.
 --   now           of the database's clock
@@ -3082,8 +3165,9 @@ $$;
 --   withheld      functions of the API that service_role may not execute
 --   pg_net        whether requests can be sent
 --   nudge_url     where nudges go, or null
+--   nudge_secret  whether the secret of the nudges has this SHA-256, in hexadecimal; null without one to compare
 --   last_run_tps  IndexFaces calls a second, as the scheduler's last run had it
-create or replace function public.indexing_doctor() returns jsonb
+create or replace function public.indexing_doctor(nudge_digest text default null) returns jsonb
 language sql volatile security definer set search_path = '' as $$
   select jsonb_build_object(
     'now', clock_timestamp(),
@@ -3131,6 +3215,9 @@ language sql volatile security definer set search_path = '' as $$
       select from pg_catalog.pg_proc p where p.pronamespace = to_regnamespace('net') and p.proname = 'http_post'
     ),
     'nudge_url', (select n.url from indexing.nudging n),
+    'nudge_secret', (
+      select encode(sha256(convert_to(n.secret, 'UTF8')), 'hex') = nudge_digest from indexing.nudging n
+    ),
     'last_run_tps', (select s.index_faces_tps from indexing.settings s)
   )
 $$;

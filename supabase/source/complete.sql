@@ -58,6 +58,7 @@ begin
     select
       r.*, d.reason as against, run.ends_at,
       j.completed_token = token as said_before,
+      indexing.last_end(j.history) = 'indexed' as had_face,
       indexing.transition(
         r.outcome, j.lease_token is not distinct from token,
         j.version > j.leased_version or r.photo_key is distinct from d.photo_key
@@ -102,7 +103,7 @@ begin
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped')),
     array_agg(distinct event_id) filter (where state in ('indexed', 'erased', 'skipped') and version > 1),
     (select jsonb_agg(jsonb_build_object('event_id', a.event_id, 'user_id', a.user_id, 'faces', coalesce(d.faces_deleted, 0),
-        'ended', a.transition = 'end', 'indexed', a.state = 'indexed',
+        'ended', a.transition = 'end', 'indexed', a.state = 'indexed', 'had_face', d.had_face,
         'unwanted', d.against not in ('event_closed', 'event_deleted', 'event_inactive')))
       from applied a join decided d using (event_id, user_id) where a.transition = 'end' or d.faces_deleted > 0)
   into nexts, ended, repeated, done

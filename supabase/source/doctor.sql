@@ -6,8 +6,9 @@
 --   withheld      functions of the API that service_role may not execute
 --   pg_net        whether requests can be sent
 --   nudge_url     where nudges go, or null
+--   nudge_secret  whether the secret of the nudges has this SHA-256, in hexadecimal; null without one to compare
 --   last_run_tps  IndexFaces calls a second, as the scheduler's last run had it
-create or replace function public.indexing_doctor() returns jsonb
+create or replace function public.indexing_doctor(nudge_digest text default null) returns jsonb
 language sql volatile security definer set search_path = '' as $$
   select jsonb_build_object(
     'now', clock_timestamp(),
@@ -55,6 +56,9 @@ language sql volatile security definer set search_path = '' as $$
       select from pg_catalog.pg_proc p where p.pronamespace = to_regnamespace('net') and p.proname = 'http_post'
     ),
     'nudge_url', (select n.url from indexing.nudging n),
+    'nudge_secret', (
+      select encode(sha256(convert_to(n.secret, 'UTF8')), 'hex') = nudge_digest from indexing.nudging n
+    ),
     'last_run_tps', (select s.index_faces_tps from indexing.settings s)
   )
 $$;

@@ -108,6 +108,13 @@ language sql stable as $$
     || jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'outcome', outcome, 'reason', reason, 'error', left(error, 300)))
 $$;
 
+-- How the last attempt went that gave the job an end; null: none did, of the last ten.
+create or replace function indexing.last_end(history jsonb) returns text
+language sql immutable as $$
+  select h ->> 'outcome' from jsonb_array_elements(history) with ordinality as attempts(h, n)
+  where h ->> 'outcome' in ('indexed', 'erased', 'skipped') order by n desc limit 1
+$$;
+
 -- When a failed job is tried again by itself, while its event lasts: after 5, 10, 20, 40 minutes, and then every hour.
 create or replace function indexing.next_try(now timestamptz, failures integer) returns timestamptz
 language sql immutable as $$

@@ -37,8 +37,9 @@ end
 $$;
 
 -- Records what workers did for attendees with an open erasure: [{"event_id", "user_id", "faces": deleted, "ended": whether the
--- job has ended, "indexed": with a face, which the app wants again, "unwanted": whether the app wants none of them}, …]. A face
--- that a worker deleted because nobody wants it, before any change said so, is an erasure, too.
+-- job has ended, "indexed": with a face, which the app wants again, "unwanted": whether the app wants none of them, "had_face":
+-- whether the job had ended with a face before}, …]. A face that a worker deleted because nobody wants it, before any change said
+-- so, is an erasure, too; so is one that was gone by then, because the app had deleted it or the whole collection.
 create or replace function indexing.answer_erasures(done jsonb) returns void
 language plpgsql set search_path = '' as $$
 declare
@@ -52,8 +53,8 @@ begin
   with noted as (
     insert into indexing.erasures (event_id, user_id, reason, noted_at)
     select d.event_id, d.user_id, 'found', now
-    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, unwanted boolean)
-    where d.unwanted and d.faces > 0 and not exists (
+    from jsonb_to_recordset(done) as d(event_id uuid, user_id uuid, faces integer, ended boolean, unwanted boolean, had_face boolean)
+    where d.unwanted and (d.faces > 0 or (d.ended and d.had_face)) and not exists (
       select from indexing.erasures e
       where e.id = any (concerned) and e.event_id = d.event_id and e.user_id = d.user_id
     )

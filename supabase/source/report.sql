@@ -61,6 +61,22 @@ language sql stable security definer set search_path = '' as $$
   ) job
 $$;
 
+-- What the app wants of those who consent to an event, claimed or not, as if it were active; a page at a time in the order of
+-- user_id. Returns [{"user_id", "photo_key", "reason": why there is no photo to be indexed, or null}, …].
+create or replace function public.indexing_rehearsal(event uuid, after uuid default null, page integer default 1000) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(wanted) order by wanted.user_id), '[]') from (
+    select
+      c.user_id, nullif(d.reason, 'event_inactive') as reason,
+      case when d.reason = 'event_inactive' then d.profile_key else d.photo_key end as photo_key
+    from (
+      select c.user_id from indexing.app_consents() c
+      where c.event_id = event and (after is null or c.user_id > after)
+      order by c.user_id limit page
+    ) c cross join lateral indexing.desired(event, c.user_id) d
+  ) wanted
+$$;
+
 -- The jobs of one attendee, with their last attempts: of one event, or of all.
 -- Returns [{"event_id", "state", "reason", "error", "version", "queued_at", "ended_at", "attempts", "index_calls", "photo_key",
 -- "face_id", "look_again_at", "desired_reason", "history": [{"at", "outcome", "reason", "error"}, …]}, …].
@@ -231,4 +247,20 @@ language sql stable security definer set search_path = '' as $$
     ),
     'full_changes', indexing.changes_are_full()::integer
   )
+$$;
+
+-- How many of an event's jobs had their outcome by when: at up to `points` moments between its claim and its last outcome.
+-- Returns [{"at", "ended": n}, …]. A job that is repeated counts by its last outcome.
+create or replace function public.indexing_curve(event uuid, points integer default 100) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  with ended as (
+    select j.ended_at, greatest(0, extract(epoch from j.ended_at - r.claimed_at)) as second
+    from indexing.event_runs r join indexing.face_jobs j using (event_id)
+    where r.event_id = event and j.ended_at is not null
+  ), steps as (
+    select ended_at, ceil(second * points / nullif((select max(second) from ended), 0)) as step from ended
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('at', at, 'ended', n) order by at), '[]') from (
+    select max(ended_at) as at, sum(count(*)) over (order by step)::integer as n from steps group by step
+  ) curve
 $$;

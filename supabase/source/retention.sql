@@ -10,7 +10,7 @@ $$;
 
 -- Cleans up, if it is set: events that ended longer ago are marked as the app's own clean-up would, from pending to in_progress;
 -- the change of that closes their runs. When the collection is gone they are completed. Besides, finds events that were closed
--- or deleted without a trigger that told of it. A page of each.
+-- or deleted, or put back after that, without a trigger that told of it. A page of each.
 -- Returns {"closing": n, "completed": n, "found": n, "more": whether to call again}.
 create or replace function public.indexing_cleanup(page integer) returns jsonb
 language plpgsql security definer set search_path = '' as $$
@@ -22,7 +22,7 @@ declare
   closing uuid[];
   gone uuid[];
   held uuid[];
-  found_closed integer;
+  found_changed integer;
 begin
   chosen := array(
     select r.event_id from indexing.event_runs r join indexing.app_events() e on e.event_id = r.event_id
@@ -45,14 +45,25 @@ begin
   update indexing.event_runs r set cleaning = false where r.event_id = any (held);
 
   insert into indexing.changes (source, event_id, erases)
-  select 'events', r.event_id, true
-  from indexing.event_runs r left join indexing.app_events() e on e.event_id = r.event_id
-  where r.collection in ('missing', 'ready') and (e.event_id is null or e.closed)
-    and not exists (select from indexing.changes c where c.source = 'events' and c.erases and c.event_id = r.event_id)
+  select 'events', changed.event_id, changed.erases
+  from (
+    select r.event_id, true as erases
+    from indexing.event_runs r left join indexing.app_events() e on e.event_id = r.event_id
+    where r.collection in ('missing', 'ready') and (e.event_id is null or e.closed)
+    union all
+    select r.event_id, false
+    from indexing.event_runs r join indexing.app_events() e on e.event_id = r.event_id
+    where r.collection in ('closing', 'deleted') and e.active and not e.closed and e.status <> 'pending'
+      and e.ends_at > clock_timestamp() - indexing.claimable_age()
+  ) changed
+  where not exists (
+    select from indexing.changes c
+    where c.source = 'events' and c.erases = changed.erases and c.event_id = changed.event_id
+  )
   limit page;
-  get diagnostics found_closed = row_count;
+  get diagnostics found_changed = row_count;
   return jsonb_build_object(
-    'closing', cardinality(closing), 'completed', cardinality(held), 'found', found_closed,
+    'closing', cardinality(closing), 'completed', cardinality(held), 'found', found_changed,
     'more', cardinality(closing) = page or cardinality(held) = page
   );
 end
@@ -60,7 +71,8 @@ $$;
 
 -- Deletes a page of what nobody needs any more.
 --   keep_days     jobs and run of an event, so long after its collection was deleted; the job of an attendee who was erased, so
---                 long after that and after the event's end; messages of the dead-letter queue that were kept
+--                 long after that and after the event's end; messages of the dead-letter queue that were kept; the log of
+--                 what operators have done
 --   receipt_days  receipts; the chain begins after them then
 -- Not what is not settled, nor what failed in an event that is not over, nor an erasure that is not proven. Returns {"jobs": n,
 -- "runs": n, "letters": n, "receipts": n, "more": whether to call again}.
@@ -113,6 +125,8 @@ begin
     select o.message_id from indexing.dead_letters o where o.received_at < cutoff order by o.received_at limit page
   ));
   get diagnostics letters = row_count;
+
+  delete from indexing.actions a where a.at < cutoff; -- a few a day
 
   perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
   select * into last_receipt from (

@@ -29,6 +29,9 @@ export async function unrest(stage: Stage): Promise<string[]> {
     union all select 'reconcile of ' || event_id from indexing.event_runs
       where collection = 'ready' and (reconciled_at is null or reconciled_at < changed_at + interval '1 minute'
         or reconcile_due < reconciled_at + interval '90 seconds')
+    union all select 'put back event ' || event_id from indexing.event_runs r join public.events e using (event_id)
+      where r.collection in ('closing', 'deleted') and e.is_active and e.cleanup_status = 'pending' and e.indexing_status <> 'pending'
+        and r.ends_at > simulation.clock_timestamp()
     union all select 'unclaimed event ' || event_id from public.events
       where is_active and indexing_status = 'pending' and cleanup_status = 'pending' and starts_at <= simulation.clock_timestamp()`)
   const queues = await Promise.all(
@@ -163,7 +166,10 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
     `select j.event_id as event, j.user_id as user from indexing.face_jobs j
      join indexing.event_runs r using (event_id)
      where j.state = 'erased' and r.collection = 'ready' and j.history @> '[{"outcome": "indexed"}]'
-       and not exists (select from indexing.receipts p where (p.event_id, p.user_id) = (j.event_id, j.user_id))`,
+       and not exists (select from indexing.receipts p where (p.event_id, p.user_id) = (j.event_id, j.user_id))
+       -- Or it went with the whole collection, and the event was put back.
+       and not exists (select from indexing.receipts p where p.event_id = j.event_id and p.user_id is null and p.noted_at > (
+         select max((h ->> 'at')::timestamptz) from jsonb_array_elements(j.history) h where h ->> 'outcome' = 'indexed'))`,
   )
   for (const about of unproven) found.push(broken('an erasure has a receipt', about, 'none'))
   for (const write of world.failedWrites)

@@ -70,6 +70,7 @@ export class World {
   #ownCalls = 0
   #meddles = false
   #restoring = false
+  #locked = false // the table of changes
 
   readonly #random: Random
   readonly #stage: Stage
@@ -264,7 +265,13 @@ export class World {
       this.touched.add(about.event ?? '')
     } catch (error) {
       await client?.query('rollback')
-      this.failedWrites.push(`${what}: ${String(error)}`)
+      const gone =
+        (about.event !== undefined && !this.#events.has(about.event)) ||
+        (about.user !== undefined && !this.#users.has(about.user))
+      // A restored backup took the account or the event away meanwhile: the app's own error.
+      if (gone && (error as pg.DatabaseError).code === '23503')
+        this.#history.note(about, `the app could not: ${what}, of somebody or something that is gone`)
+      else this.failedWrites.push(`${what}: ${String(error)}`)
     } finally {
       hold(false)
       client?.release()
@@ -742,6 +749,67 @@ export class World {
       const event = this.#someEvent(random)
       if (event && this.#events.size > 2) await this.#deleteEvent(event)
     },
+    'event put back': async (random) => {
+      const event = this.#someEvent(random)
+      const known = event && this.#events.get(event)
+      if (!event || !known || known.closed || this.#events.size < 3) return
+      const users = this.#consentingTo(event)
+      const { rows } = await this.#clock.during(() =>
+        this.#stage.sql.query<{ kept: object }>(
+          'select to_jsonb(e) as kept from public.events e where event_id = $1',
+          [event],
+        ),
+      )
+      const kept = { ...rows[0]?.kept, ...(random.chance(0.5) && { indexing_status: 'pending' }) }
+      await this.#deleteEvent(event)
+      this.#aside(async () => {
+        await this.#clock.sleep(random.pick([0, 2_000, 20_000, 150_000]))
+        if (this.#events.has(event)) return // a restored backup has it
+        await this.#write(
+          { event },
+          'the event that was deleted is put back',
+          () => {
+            this.#events.set(event, { active: known.active, closed: false, held: false })
+            this.offers.set(event, (this.offers.get(event) ?? 0) + 1)
+          },
+          'insert into events select * from jsonb_populate_record(null::public.events, $1)',
+          [kept],
+        )
+        const still = users.filter((user) => this.#users.get(user)?.held === false)
+        if (this.#events.get(event)?.held === false) await this.#consentAll(event, still, true)
+      })
+    },
+    'our table is locked': async (random) => {
+      if (this.#locked) return
+      this.#locked = true
+      const client = await this.#clock.during(() => this.#stage.sql.connect())
+      // Not against readers: the simulation itself is one. An open transaction of the app may be in the way.
+      const had = await this.#clock.during(() =>
+        client
+          .query(
+            "begin; set local lock_timeout = '100ms'; lock table indexing.changes in share row exclusive mode",
+          )
+          .then(
+            () => true,
+            () => false,
+          ),
+      )
+      if (!had) {
+        await this.#clock.during(() => client.query('rollback'))
+        client.release()
+        this.#locked = false
+        return
+      }
+      this.#history.note({}, 'somebody locks the table of changes')
+      this.#aside(async () => {
+        await this.#clock.sleep(random.pick([5_000, 30_000, 150_000]))
+        await this.#clock.during(() => client.query('rollback'))
+        client.release()
+        this.#locked = false
+        this.unnoticedAt = this.#clock.now()
+        this.#history.note({}, 'the table of changes is free again')
+      })
+    },
     'event stopped': async (random) => {
       const event = this.#someEvent(random)
       const active = event && this.#events.get(event)?.active
@@ -841,6 +909,8 @@ const WEIGHTS = {
   'account deleted': 3,
   'new event': 4,
   'event deleted': 1,
+  'event put back': 1,
+  'our table is locked': 0.7,
   'event stopped': 3,
   'event moved': 2,
   'event held': 3,

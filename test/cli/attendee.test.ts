@@ -65,7 +65,7 @@ it('attendee says why no face is wanted of them now', async () => {
   )
 })
 
-it('attendee of nobody says so, and ends with 1', async () => {
+it('attendee of an unknown id says that there is no job, and ends with 1', async () => {
   const { event, run, user } = await blurredAttendee()
   await expect(run(attendee, { user: event })).rejects.toMatchObject({
     exitCode: 1,

@@ -126,7 +126,7 @@ describe('audit of an event', () => {
     const system = await differingEvent()
     const { event, json, facesOf, wantedFacesOf, whileLiving } = system
     const { code, document } = await whileLiving(() => json({ event, repair: true }))
-    // The face of nobody we know is left there, and is told.
+    // A face whose ExternalImageId is no user id is left there, and reported.
     expect(document.left).toMatchObject([
       { foreign: 1, differences: { extra: 0, missing: 0, doubled: 0, unnoticed: 0, stale_photos: 0 } },
     ])
@@ -208,7 +208,7 @@ describe('audit without an event', () => {
     })
   })
 
-  it('says so as long as the scheduler has not run', async () => {
+  it('says that the scheduler has not run yet', async () => {
     const { run, sql } = await indexedEvent(0)
     await sql('update indexing.settings set collection_prefix = null')
     await expect(run({})).rejects.toMatchObject({

@@ -51,7 +51,7 @@ describe('erase --user', () => {
     await expect(prove({ user })).rejects.toMatchObject({ exitCode: 1 })
   })
 
-  it('tells what it would do, and does it with --yes: also faces that nobody knows of, until it is proven', async () => {
+  it('tells what it would do, and does it with --yes: also faces that the ledger does not know, and waits for the proof', async () => {
     const { comeToRest, erase, event, facesOf, other, parts, proof, revoke, sql, upload, user, whileLiving } =
       await indexedEvent()
     await revoke()
@@ -118,7 +118,7 @@ describe('erase --user', () => {
     })
   })
 
-  it('of nobody says so, exit code 1', async () => {
+  it('of an unknown attendee says that there is nothing to erase, exit code 1', async () => {
     const { erase, event } = await indexedEvent()
     await expect(erase({ user: event })).rejects.toMatchObject({
       exitCode: 1,

@@ -166,7 +166,7 @@ describe('the key of a stage', () => {
     expect(JSON.parse(ssm.asked[0] ?? '')).toMatchObject({ Name: '/keys/supabase' })
   })
 
-  it('is missed with a word on where it was looked for', async () => {
+  it('is reported missing, with the place where it was looked for', async () => {
     const { start } = await openOperated()
     const ssm = await answering(400, { __type: 'ParameterNotFound', message: '' })
     const parameter = { SUPABASE_SERVICE_ROLE_KEY: undefined, AWS_ENDPOINT_URL_SSM: ssm.url }
@@ -183,7 +183,7 @@ it('--help says what each exit code means', async () => {
     expect(out).toMatch(new RegExp(`^  ${EXIT[name as keyof typeof EXIT]} +${meaning}$`, 'm'))
 })
 
-it('a server that is none of ours is named without the document that it answers with', async () => {
+it('the error of an unknown server is printed without the markup of its answer', async () => {
   const server = createServer((_, response) =>
     response
       .writeHead(404, { 'content-type': 'application/xml' })

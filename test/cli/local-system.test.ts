@@ -39,4 +39,18 @@ it('at 18:40: status says what is broken, replay mends it once that is mended, a
   expect((await run('redrive')).out).toContain('Nothing to move')
 })
 
+it('doctor reports that the scheduler has not run, and finds no problem once it has', async () => {
+  const { environment, functions } = await freshSystem()
+  const before = await startCli(['doctor'], environment).ended
+  expect(before.code).toBe(2)
+  expect(before.out.match(/^problem .*/gm)).toEqual([
+    expect.stringMatching(/last run +The scheduler has not run yet\.$/),
+  ])
+  await functions.invoke('scheduler', {})
+  const { code, error, out } = await startCli(['doctor'], environment).ended
+  expect({ code, error }).toEqual({ code: 0, error: '' })
+  expect(out).toMatch(/^ok +nudge +The function answers, and the database has its secret\.$/m)
+  expect(out).toContain('No problem found.')
+})
+
 const twoReceives = (policy: string) => JSON.stringify({ ...JSON.parse(policy), maxReceiveCount: 2 })

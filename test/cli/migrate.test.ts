@@ -146,6 +146,33 @@ describe('event-indexer migrate', () => {
     expect(await rows(OURS)).toEqual([])
   })
 
+  it('waits for a transaction of the app in short tries, and no write of the app queues behind it', async () => {
+    const { owner, rows, run, url } = await openApp()
+    const app = new pg.Client(url)
+    app.on('error', () => {})
+    await app.connect()
+    onTestFinished(() => app.end())
+    await app.query(
+      "begin; update event_consents set allow_recognition = false; update profiles set full_name = 'Held'",
+    )
+    const applying = run('migrate')
+    const began = performance.now()
+    let longest = 0
+    while (performance.now() - began < 4_000) {
+      const before = performance.now()
+      await owner.query(
+        "update events set name = 'Still writing'; update event_consents set allow_recognition = true",
+      )
+      longest = Math.max(longest, performance.now() - before)
+    }
+    expect(longest).toBeLessThan(2_000)
+    const triggers = "select from pg_trigger where tgname like 'indexing%'"
+    expect(await rows(triggers)).toEqual([])
+    await app.query('commit')
+    expect(await applying).toMatchObject({ code: 0 })
+    expect((await rows(triggers)).length).toBeGreaterThan(8)
+  })
+
   it('refuses a role from which row-level security hides rows, or that may not make triggers', async () => {
     const { owner, url } = await openApp()
     const role = `guest_${Date.now()}`
@@ -331,7 +358,7 @@ describe('event-indexer uninstall', () => {
     expect(await rows('select distinct full_name from profiles')).toEqual([{ full_name: 'Held' }])
   })
 
-  it('says so where nothing is installed', async () => {
+  it('says that nothing is installed where nothing is', async () => {
     const { run, url } = await openApp()
     expect(await installedOn(url)).toBeNull()
     for (const args of [['uninstall'], ['uninstall', '--yes']]) {

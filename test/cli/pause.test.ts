@@ -14,7 +14,7 @@ async function queuedEvent() {
   return { ...system, event }
 }
 
-it('pause keeps an event from the workers, status says so first, and resume sends it at once', async () => {
+it('pause keeps an event from the workers, status shows the pause first, and resume sends it at once', async () => {
   const { event, inside, run, sendAll } = await queuedEvent()
   const paused = await run(pause, { event })
   expect(paused).toMatchObject({ code: 0 })

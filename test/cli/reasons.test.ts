@@ -63,7 +63,7 @@ describe('there are words for every reason that is given', () => {
 })
 
 it.each(['heic', 'avif', 'webp', 'gif', 'bmp', 'tiff', 'pdf'])(
-  'whoever has uploaded a %s file is told how to make a photo of it that is taken',
+  'an attendee who uploaded a %s file is told how to turn it into an accepted photo',
   (format) => {
     expect(reasonOf(`photo_${format}`).toAttendee).toMatch(/JPEG|Most Compatible/)
     expect(reasonOf(`photo_${format}`).toAttendee).toContain('screenshot')

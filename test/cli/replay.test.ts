@@ -33,7 +33,7 @@ describe('replay', () => {
     expect(await inside.states(event)).toEqual({ indexed: 4 })
   })
 
-  it('says so when attendees fail again, with an exit code of its own', async () => {
+  it('reports attendees who fail again, with exit code 2', async () => {
     const { event, run, startWorker } = await failedEvent()
     startWorker(DENIED)
     const { code, out } = await run(replay, { event, wait: true })
@@ -41,7 +41,7 @@ describe('replay', () => {
     expect(out).toContain(`Failed again: 2 attendees. Why: npx event-indexer status --event ${event}\n`)
   })
 
-  it('can be of one attendee, and counts nobody else as failed again', async () => {
+  it('of one attendee counts no other attendee as failed again', async () => {
     const { event, failed, inside, run, startWorker } = await failedEvent()
     startWorker()
     const { code, out } = await run(replay, { event, user: failed[0], wait: true })
@@ -75,7 +75,7 @@ describe('replay', () => {
     expect([await app.status(event), await app.status(other)]).toEqual(['completed', 'completed'])
   })
 
-  it('of all events says what it would touch, and does nothing unless told so', async () => {
+  it('of all events lists what it would touch, and does nothing without --yes', async () => {
     const { app, event, inside, run, start } = await failedEvent()
     await app.change(event, { name: "'Gala \u{1b}[2J dinner'" })
     const { code, out } = await run(replay, { wait: true })
@@ -168,7 +168,7 @@ describe('nothing to replay', () => {
     ['an attendee who is indexed', 'Nothing to replay: the attendee is indexed.'],
     ['an attendee of another event', 'The event knows no attendee'],
     ['no failures at all', 'Nothing to replay: no job has failed.'],
-  ])('because of %s: says so, and ends with 1', async (why, said) => {
+  ])('because of %s: the reason is printed, and the exit code is 1', async (why, said) => {
     const { app, indexAll, run } = await openOperated()
     const claimed = await app.event()
     const [indexed = '', photoless = '', alsoPhotoless = ''] = await app.users(3)

@@ -31,7 +31,7 @@ async function endedEvent() {
 const documentOf = ({ out }: { out: string }) => JSON.parse(out) as StatusDocument
 
 describe('status', () => {
-  it('says how all events stand, what needs somebody first', async () => {
+  it('lists all events, those that need action first', async () => {
     const { app, event, start } = await endedEvent()
     const later = await app.event({ startsAt: "now() + interval '3 h'" })
     const { code, out, error } = await start(['status']).ended
@@ -46,7 +46,7 @@ describe('status', () => {
     expect(out).toContain(`${later} · in 3 h · 0 consent`)
   })
 
-  it('says of one event who failed and why, and what to tell those without a usable photo', async () => {
+  it('lists for one event who failed and why, and what to tell attendees without a usable photo', async () => {
     const { event, photoless, start, unreadable } = await endedEvent()
     const { code, out } = await start(['status', '--event', event.toUpperCase()]).ended
     expect(code).toBe(0)
@@ -180,7 +180,7 @@ describe('status', () => {
     })
   })
 
-  it('is loud when nobody has had an outcome for two minutes although some wait', async () => {
+  it('reports an event as STUCK when attendees wait and none had an outcome for two minutes', async () => {
     const { app, owner, prepare, run, sendAll, work } = await openOperated()
     const event = await app.event()
     const next = await app.event({ startsAt: "now() + interval '15 min'" })

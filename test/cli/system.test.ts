@@ -72,7 +72,7 @@ describe('the system that a command is for', () => {
     expect(await system.serviceRoleKey()).toBe('local')
   })
 
-  it('is none when the local system has ended without a word, or never ran', async () => {
+  it('is none when the local system was killed, or never ran', async () => {
     for (const file of [await runningFile(local(NOBODY)), new URL('file:///no/such/file')])
       await expect(findSystem(undefined, {}, file)).rejects.toThrow(
         /--stage NAME.*SUPABASE_URL.*npm run dev/s,

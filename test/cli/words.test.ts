@@ -62,7 +62,7 @@ describe('text of others', () => {
     expect(plainLines('one\n  two\u009b2J\u061c')).toBe('one\n  two 2J ')
   })
 
-  it('is the same in JSON to whoever parses it, without what would steer the terminal', () => {
+  it('parses to the same value from JSON, without characters that control the terminal', () => {
     const text = 'a\u001b[2J\u007f\u009b2J\u061c\u202e\u2066b\n'
     const json = jsonOf({ text }, 2)
     expect(json).toBe(String.raw`{

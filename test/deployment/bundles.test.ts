@@ -150,10 +150,14 @@ interface Asked {
 /** How SSM answers a read: with a value, with an error of that name, or by cutting the connection. */
 type Parameter = { value: string } | { error: string; status: number } | 'reset'
 
-/** Answers for SSM, as its protocol has it, in turn, the last one for ever; and for the database functions. */
+/**
+ * Answers for SSM, as its protocol has it, in turn, the last one for ever; and for the database functions: as `answers` says, ''
+ * for an empty body, and 1 otherwise.
+ */
 async function startServices(
   parameters: Parameter[],
   refusedKeys: ReadonlySet<string> = new Set(),
+  answers: Record<string, unknown> = {},
 ): Promise<Asked> {
   const asked: Asked = { url: '', ssm: [], signed: [], rpc: [] }
   const server = createServer(async (request, response) => {
@@ -172,7 +176,9 @@ async function startServices(
     const { apikey, authorization } = request.headers
     asked.rpc.push({ path: request.url, apikey, authorization })
     if (refusedKeys.has(String(apikey))) return answer(401, { message: 'Invalid API key' })
-    answer(200, 1)
+    const said = answers[request.url?.split('indexing_')[1] ?? ''] ?? 1
+    if (said === '') return response.writeHead(200, { 'content-type': 'application/json' }).end()
+    answer(200, said)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => {
@@ -185,8 +191,14 @@ async function startServices(
 
 const PARAMETER = '/event-indexer/prod/supabase-service-role-key'
 
-/** Invokes a function in one container, so many times, with a message that is none of ours; prints how each ended. */
-const invoke = (name: FunctionName, services: Asked, times: number, environment = {}) =>
+/** Invokes a function in one container, so many times, with messages that are none of ours; prints how each ended. */
+const invoke = (
+  name: FunctionName,
+  services: Asked,
+  times: number,
+  environment = {},
+  bodies = ['no message of ours'],
+) =>
   runWith(
     name,
     {
@@ -197,7 +209,8 @@ const invoke = (name: FunctionName, services: Asked, times: number, environment 
     },
     `
     const { handler } = await load()
-    const event = ${name === 'scheduler' ? '{}' : "{ Records: [{ messageId: 'm', body: 'no message of ours', attributes: {}, eventSourceARN: 'arn:aws:sqs:eu-central-1:123456789012:x-work', receiptHandle: 'r' }] }"}
+    const bodies = ${JSON.stringify(bodies)}
+    const event = ${name === 'scheduler' ? '{}' : "{ Records: bodies.map((body, n) => ({ messageId: 'm' + (n || ''), body, attributes: {}, eventSourceARN: 'arn:aws:sqs:eu-central-1:123456789012:x-work', receiptHandle: 'r' })) }"}
     const context = { getRemainingTimeInMillis: () => 60_000 }
     for (let i = 0; i < ${times}; i++)
       await handler(event, context).then(
@@ -295,11 +308,62 @@ describe('the nudge', () => {
   })
 })
 
+describe('a message with a version that Postgres has no integer for', () => {
+  const ID = '3f0c6f0e-9a3b-4a57-8d0c-0f6f3a1b2c4d'
+  const bodies = [1, 2_147_483_648, 1].map((version) =>
+    JSON.stringify({ format: 1, event_id: ID, user_id: ID, version }),
+  )
+
+  it('is no message of ours for the finalizer: it is kept, and the others are handled', async () => {
+    const services = await startServices([{ value: 'the-key' }], new Set(), {
+      fail_dead_letters: { failed: 1, requeued: 0 },
+    })
+    const { output } = await invoke('finalizer', services, 1, {}, bodies)
+    expect(endsOf(output)).toEqual(['ANSWER null'])
+    expect(services.rpc.map(({ path }) => path?.split('indexing_')[1])).toEqual([
+      'schema_version',
+      'fail_dead_letters',
+      'keep_dead_letters',
+    ])
+    expect(output).toMatch(/"Unreadable":1\b/)
+  })
+
+  it('comes again alone, while the worker acts on the others', async () => {
+    const services = await startServices([{ value: 'the-key' }], new Set(), {
+      lease: { jobs: [], pace: { first_ms: 0, every_ms: 0 } },
+    })
+    const { output } = await invoke('worker', services, 1, {}, bodies)
+    expect(endsOf(output)).toEqual(['ANSWER {"batchItemFailures":[{"itemIdentifier":"m1"}]}'])
+    expect(services.rpc.map(({ path }) => path?.split('indexing_')[1])).toEqual(['schema_version', 'lease'])
+  })
+})
+
+describe('an answer of the database that is empty', () => {
+  it('fails the finalizer, whose dead letters stay in their queue', async () => {
+    const services = await startServices([{ value: 'the-key' }], new Set(), { keep_dead_letters: '' })
+    const { output } = await invoke('finalizer', services, 1)
+    expect(endsOf(output)).toEqual([expect.stringMatching(/^ERROR DatabaseError .*keep_dead_letters/)])
+  })
+
+  it('returns the messages of the worker, with a log line and a metric', async () => {
+    const ID = '3f0c6f0e-9a3b-4a57-8d0c-0f6f3a1b2c4d'
+    const services = await startServices([{ value: 'the-key' }], new Set(), { lease: '' })
+    const { output } = await invoke('worker', services, 1, {}, [
+      JSON.stringify({ format: 1, event_id: ID, user_id: ID, version: 1 }),
+    ])
+    expect(endsOf(output)).toEqual(['ANSWER {"batchItemFailures":[{"itemIdentifier":"m"}]}'])
+    expect(output).toContain('the jobs come again: the database failed')
+    expect(output).toMatch(/"DatabaseFailed":1\b/)
+  })
+})
+
 const FAILURES: [string, Parameter[], RegExp][] = [
   ['is denied', [{ error: 'AccessDeniedException', status: 400 }], /AccessDeniedException/],
   ['is throttled', Array(2).fill({ error: 'ThrottlingException', status: 400 }), /ThrottlingException/],
   ['fails', Array(2).fill({ error: 'InternalServerError', status: 500 }), /InternalServerError/],
   ['is cut off', ['reset', 'reset'], /ECONNRESET|socket hang up/],
+  ['finds it empty', [{ value: ' ' }], /it is empty/],
+  ['finds a line break in it', [{ value: 'half\nhalf' }], /line breaks/],
 ]
 
 describe.each(FAILURES)('a first read of the key that %s', (_how, failures, cause) => {

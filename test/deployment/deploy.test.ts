@@ -11,6 +11,12 @@ const deploy = (settings: Record<string, string>) =>
   service.serverless(['deploy', '--stage', 'prod'], settings)
 
 describe('serverless deploy', { timeout: 180_000 }, () => {
+  const NEEDED = {
+    SUPABASE_URL: 'https://project.supabase.co',
+    S3_BUCKET_NAME: 'profile-photos',
+    AWS_REGION: 'eu-west-1',
+  }
+
   it('stops before it does anything, with one message that names all that is not set', async () => {
     // An empty prefix would take in the collections of everybody else in the account.
     const { code, output } = await deploy({ S3_BUCKET_NAME: '', COLLECTION_PREFIX: '' })
@@ -27,7 +33,8 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       SUPABASE_SERVICE_ROLE_KEY_PARAMETER: 'the-key',
       NUDGE_SECRET_PARAMETER: 'the secret',
       COLLECTION_PREFIX: 'every event/',
-      INDEX_FACES_TPS: '0',
+      INDEX_FACES_TPS: '0.05',
+      MAX_FAILED_SHARE: '10%',
       ALARM_EMAIL: 'nobody',
       ALARM_TOPIC_ARN: 'on-call',
       NUDGE_CONCURRENCY: 'all',
@@ -42,6 +49,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       'NUDGE_SECRET_PARAMETER',
       'COLLECTION_PREFIX',
       'INDEX_FACES_TPS',
+      'MAX_FAILED_SHARE',
       'ALARM_EMAIL',
       'ALARM_TOPIC_ARN',
       'NUDGE_CONCURRENCY',
@@ -51,11 +59,23 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       expect(output).toMatch(new RegExp(`^ +${setting} .*is not `, 'm'))
   })
 
-  const NEEDED = {
-    SUPABASE_URL: 'https://project.supabase.co',
-    S3_BUCKET_NAME: 'profile-photos',
-    AWS_REGION: 'eu-west-1',
-  }
+  it.each(['deploy', 'package'])(
+    '%s names each setting that is no number or no valid name',
+    async (command) => {
+      const settings = {
+        ...NEEDED,
+        SUPABASE_URL: 'https://abc def',
+        S3_BUCKET_NAME: 'a..b',
+        INDEX_FACES_TPS: 'abc',
+        CLEANUP_AFTER_HOURS: 'a day',
+      }
+      const { code, output } = await service.serverless([command, '--stage', 'prod'], settings)
+      expect(code).not.toBe(0)
+      expect(output).not.toContain('NaN')
+      for (const setting of ['SUPABASE_URL', 'S3_BUCKET_NAME', 'INDEX_FACES_TPS', 'CLEANUP_AFTER_HOURS'])
+        expect(output).toMatch(new RegExp(`^ +${setting} .*is not `, 'm'))
+    },
+  )
 
   it('goes on to AWS once everything is set, and says that the alarms reach nobody', async () => {
     const { output } = await deploy(NEEDED)
@@ -64,7 +84,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
     expect(output).toContain('The alarms reach nobody')
   })
 
-  it('takes no kind of tracing that there is not', async () => {
+  it('refuses an unknown value of TRACING', async () => {
     const { code, output } = await deploy({ ...NEEDED, TRACING: 'yes' })
     expect(code).not.toBe(0)
     expect(output).toContain("'provider.tracing.lambda': must be equal to one of the allowed values")
@@ -73,7 +93,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
   it.each([
     ['ALARM_EMAIL', 'on-call@example.com', 'mailed to on-call@example.com, once it has confirmed'],
     ['ALARM_TOPIC_ARN', 'arn:aws:sns:eu-west-1:123456789012:on-call', ''],
-  ])('does not say so with %s', async (setting, value, said) => {
+  ])('does not warn about alarms without a receiver with %s', async (setting, value, said) => {
     const { output } = await deploy({ ...NEEDED, [setting]: value })
     expect(output).toContain('connect ECONNREFUSED 127.0.0.1:1')
     expect(output).not.toContain('reach nobody')

@@ -2,7 +2,9 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
-import { ALARMS, METRICS, QUEUES } from '../../bench/cost/usage.ts'
+import { DAYS_A_MONTH } from '../../bench/cost/cost.ts'
+import { PRICES } from '../../bench/cost/prices.ts'
+import { ALARMS, IDLE_POLLS_A_DAY, METRICS, QUEUES } from '../../bench/cost/usage.ts'
 import { dashboard } from '../../deployment/dashboard.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -113,4 +115,14 @@ it('the cost of a day counts the alarms, queues and metrics that there are', asy
   expect(template.match(/Type: AWS::CloudWatch::Alarm/g)).toHaveLength(ALARMS)
   expect(template.match(/Type: AWS::SQS::Queue$/gm)).toHaveLength(QUEUES)
   expect(METRICS).toBeGreaterThanOrEqual((await writtenMetrics()).size)
+})
+
+it('docs/operations.md has the prices of what stands whether anybody comes or not', async () => {
+  const costs = await section('Costs')
+  const dollars = (amount: number) => `$${amount.toFixed(2)} |`
+  expect(costs).toContain(`${METRICS} metrics | ${dollars(METRICS * PRICES.metricMonth)}`)
+  expect(costs).toContain(`${ALARMS} alarms | ${dollars(ALARMS * PRICES.alarmMonth)}`)
+  const polls = QUEUES * IDLE_POLLS_A_DAY * DAYS_A_MONTH * PRICES.sqsRequest
+  expect(costs).toContain(`${QUEUES} queues | ${dollars(polls)}`)
+  expect(costs).toContain(`IndexFaces calls | ${dollars(10_000 * (PRICES.indexFaces[0]?.each ?? 0))}`)
 })

@@ -32,7 +32,7 @@ export function run(
   })
 }
 
-/** A copy of what is deployed, in which the command leaves whatever it leaves. */
+/** A copy of the deployed files, in which the command may write. */
 export interface Service {
   directory: string
   serverless: (args: string[], settings?: Record<string, string>) => Promise<Outcome>

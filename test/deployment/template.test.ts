@@ -517,3 +517,43 @@ describe('the alarms', () => {
       })
   })
 })
+
+/** What CloudFormation does to make and to remove a resource of a kind. */
+const ACTIONS: Record<string, [create: string, remove: string]> = {
+  'AWS::CloudWatch::Alarm': ['cloudwatch:PutMetricAlarm', 'cloudwatch:DeleteAlarms'],
+  'AWS::CloudWatch::Dashboard': ['cloudwatch:PutDashboard', 'cloudwatch:DeleteDashboards'],
+  'AWS::Events::Rule': ['events:PutRule', 'events:DeleteRule'],
+  'AWS::IAM::Policy': ['iam:PutRolePolicy', 'iam:DeleteRolePolicy'],
+  'AWS::IAM::Role': ['iam:CreateRole', 'iam:DeleteRole'],
+  'AWS::Lambda::EventInvokeConfig': [
+    'lambda:PutFunctionEventInvokeConfig',
+    'lambda:DeleteFunctionEventInvokeConfig',
+  ],
+  'AWS::Lambda::EventSourceMapping': ['lambda:CreateEventSourceMapping', 'lambda:DeleteEventSourceMapping'],
+  'AWS::Lambda::Function': ['lambda:CreateFunction', 'lambda:DeleteFunction'],
+  'AWS::Lambda::Permission': ['lambda:AddPermission', 'lambda:RemovePermission'],
+  'AWS::Lambda::Url': ['lambda:CreateFunctionUrlConfig', 'lambda:DeleteFunctionUrlConfig'],
+  'AWS::Logs::LogGroup': ['logs:CreateLogGroup', 'logs:DeleteLogGroup'],
+  'AWS::S3::Bucket': ['s3:CreateBucket', 's3:DeleteBucket'],
+  'AWS::S3::BucketPolicy': ['s3:PutBucketPolicy', 's3:DeleteBucketPolicy'],
+  'AWS::SNS::Topic': ['sns:CreateTopic', 'sns:DeleteTopic'],
+  'AWS::SQS::Queue': ['sqs:CreateQueue', 'sqs:DeleteQueue'],
+  'AWS::SQS::QueuePolicy': ['sqs:SetQueueAttributes', 'sqs:SetQueueAttributes'],
+}
+
+it('docs/deployer-policy.json allows to make and to remove each kind of resource, of this stage alone', async () => {
+  const policy = JSON.parse(
+    await readFile(new URL('../../docs/deployer-policy.json', import.meta.url), 'utf8'),
+  ) as { Statement: { Sid: string; Action: string | string[]; Resource: string | string[] }[] }
+  const allowed = new Set(policy.Statement.flatMap(({ Action }) => Action))
+  const kinds = new Set(
+    [packaged, full].flatMap(({ resources }) => Object.values(resources).map(({ Type }) => Type)),
+  )
+  for (const kind of kinds) {
+    const actions = ACTIONS[kind] ?? [`an action for ${kind}`]
+    expect(actions.filter((action) => !allowed.has(action))).toEqual([])
+  }
+  for (const { Sid, Resource } of policy.Statement)
+    for (const arn of [Resource].flat())
+      if (Sid !== 'WithoutAResource') expect(arn).toContain('event-indexer-STAGE')
+})

@@ -247,7 +247,7 @@ test.each(['throw', 'hang', 'unknown'])(
   },
 )
 
-test('a message that was received too often goes to the dead-letter queue, and to whoever reads that', async () => {
+test('a message that was received too often goes to the dead-letter queue, and to the function that reads it', async () => {
   const fixture = await startFixture()
   await send(fixture, 'fail')
   await eventually(() => expect(received(fixture, 'undertaker')).toEqual(['fail']))

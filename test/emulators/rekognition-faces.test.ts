@@ -108,7 +108,7 @@ describe('IndexFaces', () => {
     expect(indexed().map((face) => face.faceId)).toEqual([again])
   })
 
-  it('indexes the largest faces up to MaxFaces, and says so of the others', async () => {
+  it('indexes the largest faces up to MaxFaces, and returns the others as EXCEEDS_MAX_FACES', async () => {
     const { FaceRecords = [], UnindexedFaces = [] } = await index({
       Image: asBytes('faces:alice,bob,carol'),
       MaxFaces: 2,

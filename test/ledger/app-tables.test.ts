@@ -193,7 +193,7 @@ describe('an app with names of its own', () => {
     expect(await states(event)).toEqual({ indexed: 2 })
   })
 
-  it('changes its names when it says so, and the old tables lose their triggers', async () => {
+  it('changes its names when indexing.other_names allows it, and the old tables lose their triggers', async () => {
     const { event, finish, owner, prepare, states, triggers } = await openOtherApp(2)
     await prepare()
     await owner.query(

@@ -7,7 +7,8 @@ import {
   JOB_STATES,
   RUN_STATES,
 } from '../../src/core/contract.ts'
-import { faceOf, one, openLedger } from '../support/ledger.ts'
+import { answersOf } from '../support/answers.ts'
+import { one, openLedger } from '../support/ledger.ts'
 
 const PREFIX = 'indexing_'
 
@@ -50,99 +51,7 @@ describe('the contract of src/core with the database', () => {
   })
 
   it('has the answers of all functions, as they are with an event under way', async () => {
-    const { app, owner, prepare, sendAll, work, fail } = await openLedger()
-    const event = await app.event()
-    const [user = ''] = await app.users(3)
-    await app.consent(event, await one<string[]>(owner, 'select array_agg(user_id) from profiles'))
-    await prepare()
-    const messages = await sendAll()
-    await work(messages.slice(0, 1))
-    await fail(messages.slice(1, 2))
-    const [job = { event_id: '', user_id: '', version: 1 }] = messages.slice(2)
-    const token = '99999999-9999-4999-8999-999999999999'
-    const letter = { message_id: 'm', body: 'b', attributes: {}, problem: 'p' }
-    const asked: Record<FunctionName, Record<string, unknown>> = {
-      schema_version: {},
-      start_run: { tps: 5, max_failed_share: 0 },
-      claim: { window_minutes: 20 },
-      fan_out: {},
-      process_changes: { erasing: true },
-      note_photos: { photo_keys: [`photos/${user}`] },
-      collections_due: { page: 10 },
-      collections_done: { results: [{ event_id: event, result: 'exists' }], quiet_seconds: 120 },
-      may_create_collection: { event },
-      take_send_batch: { page: 10, work_cap: 10, urgent_cap: 10 },
-      lease: { messages: [job], token, lease_seconds: 60 },
-      refresh: { jobs: [job], slots: 1, throttled: false },
-      complete: {
-        token,
-        results: [
-          {
-            ...job,
-            outcome: 'indexed',
-            photo_key: `photos/${user}`,
-            photo_etag: 'e',
-            face_id: faceOf('photo'),
-            obsolete_face_ids: [],
-            needs_listing: false,
-            refused: null,
-            reason: null,
-            error: null,
-            index_calls: 1,
-            faces_deleted: 0,
-          },
-        ],
-        throttled: false,
-        quiet_seconds: 30,
-        grace_seconds: 600,
-      },
-      fail_dead_letters: { letters: [job] },
-      keep_dead_letters: { letters: [letter] },
-      rescue: { lost_after_seconds: 480, batch_seconds: 90 },
-      reconcile_due: { page: 10, event },
-      reconcile: {
-        event,
-        as_of: new Date().toISOString(),
-        after: null,
-        through: null,
-        faces: [{ user_id: user, face_ids: ['another'] }],
-        lag_seconds: 30,
-      },
-      reconcile_done: { event, as_of: new Date().toISOString() },
-      open_collections: {},
-      deployment: {},
-      cleanup: { page: 10 },
-      prune: { keep_days: 30, receipt_days: 1095, page: 10 },
-      seal_receipts: { page: 10 },
-      verify_receipts: {},
-      receipts: { attendee: user },
-      erase_attendee: { attendee: user },
-      erase_event: { event },
-      orphans_due: {},
-      orphans: { events: [event, token] },
-      replay: { event },
-      progress: {},
-      jobs: { event },
-      attendee: { attendee: user },
-      forecast: {},
-      unclaimed: {},
-      dead_letters: {},
-      acknowledge_dead_letters: {},
-      find_jobs: { event, wanted: '', name_column: 'full_name' },
-      names: { attendees: [user], name_column: 'full_name' },
-      pause: { event },
-      pauses: {},
-      resume: { event },
-      health: { window_minutes: 20 },
-      doctor: {},
-      begin_nudged_run: { run_seconds: 60 },
-      end_nudged_run: {},
-    }
-    for (const [name, args] of Object.entries(asked)) {
-      const given = Object.entries(args)
-      const named = given.map(([key], index) => `${key} => $${index + 1}`)
-      const values = given.map(([, value]) => asParameter(value))
-      const answer = await one(owner, `select public.${PREFIX}${name}(${named})`, values)
+    for (const [name, answer] of Object.entries(await answersOf(await openLedger()))) {
       const read = CONTRACT[name as FunctionName].answer.safeParse(answer)
       expect(read.success, `${name}: ${JSON.stringify(answer)} ${read.error?.message}`).toBe(true)
     }
@@ -151,7 +60,3 @@ describe('the contract of src/core with the database', () => {
 
 const readArgument = ([name, type, optional]: [string, string, boolean]) => [name, { type, optional }]
 const told = ([name, { type, optional }]: [string, Argument<unknown>]) => [name, { type, optional }]
-
-const isTexts = (value: unknown) => Array.isArray(value) && value.every((item) => typeof item === 'string')
-const asParameter = (value: unknown) =>
-  typeof value === 'object' && value !== null && !isTexts(value) ? JSON.stringify(value) : value

@@ -117,7 +117,7 @@ describe('writing the jobs of a claimed event', () => {
 })
 
 describe('an event that is claimed again', () => {
-  it('has everybody queued again, once, whom the ledger knows from before', async () => {
+  it('queues every attendee again, once, whom the ledger knows from an earlier claim', async () => {
     const { app, event, fail, inside, prepare, sendAll, work } = await claimedEvent()
     const [gone = '', stays = '', failed = ''] = await app.users(3)
     await app.consent(event, [gone, stays, failed])

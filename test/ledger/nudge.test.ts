@@ -17,7 +17,7 @@ describe('the turns of nudged runs', () => {
     for (let time = 0; time < 30; time++) {
       expect(await beginNudgedRun()).toBe(true)
       const [goesOn, ...taken] = await Promise.all([endNudgedRun(), beginNudgedRun(), beginNudgedRun()])
-      // Whoever was turned away is looked after: by the run that goes on.
+      // The nudge that was turned away is served by the run that goes on.
       if (taken.includes(false) && !taken.includes(true)) expect(goesOn).toBe(true)
       while (await endNudgedRun()) {}
     }

@@ -26,7 +26,7 @@ async function indexedEvent(attendees: number) {
       )
       await reconcileDone(event, asOf)
     },
-    /** The worker erases whoever has to go. */
+    /** The worker does every erasure that is queued. */
     erase: async (said = {}) => {
       await processChanges()
       await work(await sendAll(), { faces_deleted: 1, ...said })
@@ -116,6 +116,24 @@ describe('a revocation', () => {
     const erasure = only((await receipts({ event })).open)
     expect(erasure).toMatchObject({ reason: 'consent', faces: 1, deleted_at: null })
     expect(new Date(erasure.noted_at)).toEqual(noted)
+  })
+
+  it('is what a worker finds done already: no trigger told of it, and somebody had deleted the collection', async () => {
+    const { collectionsDone, event, list, owner, receipts, sealReceipts, sendAll, users, work } =
+      await indexedEvent(1)
+    await owner.query(
+      `alter table public.event_consents disable trigger user; update public.event_consents set allow_recognition = false;
+       alter table public.event_consents enable trigger user`,
+    )
+    await collectionsDone([{ event_id: event, result: 'created' }])
+    await work(await sendAll(), { faces_deleted: 0 })
+    await list([], 31)
+    await sealReceipts()
+    const found = await receipts({ attendee: only(users) })
+    expect(found).toMatchObject({ open: [], receipts: [{ reason: 'found', faces: 0 }] })
+    await collectionsDone([{ event_id: event, result: 'created' }])
+    await sendAll().then((again) => work(again))
+    expect((await receipts({ attendee: only(users) })).open).toEqual([])
   })
 
   it('is no photo that another one replaces', async () => {
@@ -388,7 +406,7 @@ describe('the chain of receipts', () => {
 })
 
 describe('the worker', () => {
-  it('does not wait for whoever writes receipts', async () => {
+  it('does not wait for a transaction that writes receipts', async () => {
     const { app, erase, event, list, receipts, serviceSession, users } = await indexedEvent(2)
     const [first = '', second = ''] = users
     await app.consent(event, [first], false)

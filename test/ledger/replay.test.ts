@@ -60,7 +60,7 @@ describe('a replay', () => {
     expect(await inside.states(event)).toEqual({ indexed: 1, queued: 1 })
   })
 
-  it('leaves an event that the app holds as it is, and says so', async () => {
+  it('leaves an event whose row the app holds locked, and returns it as held', async () => {
     const { app, appSession, event, inside, replay } = await failedEvent()
     const session = await appSession()
     await session.query('begin')

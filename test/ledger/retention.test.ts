@@ -28,7 +28,7 @@ async function endedEvent(hours: number, cleanupAfterHours: number | null = 10) 
 const face_ids = `select count(*)::int from indexing.face_jobs where face_id is not null or obsolete_face_ids <> '{}'`
 
 describe('the clean-up', () => {
-  it('closes an event that ended long enough ago, and says so in cleanup_status as the app does', async () => {
+  it('closes an event that ended long enough ago, and sets cleanup_status as the app does', async () => {
     const { cleanup, collectionsDue, deleteCollection, event, inside, owner, processChanges } =
       await endedEvent(11)
     expect(await one(owner, face_ids)).toBe(2)
@@ -101,6 +101,26 @@ describe('the clean-up', () => {
     expect(await inside.run(deleted)).toMatchObject({ collection: 'closing', reason: 'event_deleted' })
     expect(await inside.run(other)).toMatchObject({ collection: 'ready' })
     expect(await one(owner, face_ids)).toBe(0)
+  })
+
+  it('finds an event that was put back after it had been deleted or closed, and has it claimed anew', async () => {
+    const { app, cleanup, event, inside, owner, processChanges } = await sentEvent(1)
+    const over = await app.event({ startsAt: "now() - interval '3 d'" })
+    await owner.query(`
+      create table kept as select * from public.events where event_id = '${event}';
+      delete from public.events where event_id = '${event}';
+      insert into indexing.event_runs (event_id, starts_at, ends_at, collection, closed_at) values ('${over}', now(), now(), 'deleted', now());
+      update public.events set indexing_status = 'completed' where event_id = '${over}'`)
+    await processChanges()
+    expect(await inside.run(event)).toMatchObject({ collection: 'closing' })
+    expect(await cleanup()).toMatchObject({ found: 0 })
+    await owner.query('insert into public.events table kept')
+    expect(await cleanup()).toMatchObject({ found: 1 })
+    expect(await cleanup()).toMatchObject({ found: 0 })
+    await processChanges()
+    expect(await cleanup()).toMatchObject({ found: 0 })
+    const statuses = 'select array_agg(indexing_status::text order by starts_at) from public.events'
+    expect(await one(owner, statuses)).toEqual(['completed', 'pending'])
   })
 
   it('goes in pages', async () => {
@@ -186,7 +206,7 @@ describe('pruning', () => {
     expect(await prune()).toMatchObject({ jobs: 1, runs: 1 })
   })
 
-  it('deletes whoever was erased from an event that is over and not cleaned up, and leaves the others', async () => {
+  it('deletes the rows of erased attendees of an event that is over and not cleaned up, and leaves the others', async () => {
     const { app, event, inside, owner, processChanges, prune, sealReceipts, sendAll, users, work } =
       await endedEvent(1000, null)
     const [user = '', other = ''] = users
@@ -201,7 +221,7 @@ describe('pruning', () => {
     expect((await inside.jobs(event)).map(({ user_id }) => user_id)).toEqual([other])
   })
 
-  it('keeps whoever was erased from an event that is not over', async () => {
+  it('keeps the rows of erased attendees of an event that is not over', async () => {
     const { app, event, owner, processChanges, prune, sendAll, users, work } = await sentEvent(1)
     await app.consent(event, users, false)
     await processChanges()

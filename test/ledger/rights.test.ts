@@ -42,7 +42,7 @@ describe('the rights on our functions', () => {
     expect(await executableBy(owner, 'service_role')).toEqual(served.map(({ name }) => name).sort())
   })
 
-  it('are refused in deed to who comes by the public keys', async () => {
+  it('are refused to a caller with one of the public keys', async () => {
     const { owner } = await openLedger()
     for (const role of ['anon', 'authenticated']) {
       const client = await owner.connect()

@@ -35,7 +35,7 @@ describe('an event of 100,000 attendees', () => {
 })
 
 describe('a ledger of 200,000 settled jobs', () => {
-  it('is never read whole by what runs for every batch, page and run, whatever the statistics say', async () => {
+  it('is never read whole by a call that is made for every batch, page or run, even with wrong statistics', async () => {
     const { app, claim, collectionsDone, database, fanOut, owner } = await openLedger({ ofItsOwn: true })
     await owner.query(`
       insert into public.events (starts_at, indexing_status) select now() - n * interval '1 d', 'completed' from generate_series(1, 40) n;

@@ -141,7 +141,7 @@ describe('an upgrade from an older release', () => {
     expect(await catalog(owner)).not.toEqual(await catalog(fresh))
   })
 
-  it('keeps every row, in whatever state, and the ledger goes on from there', async () => {
+  it('keeps every row in every state, and the ledger goes on from there', async () => {
     const { database, owner, rows } = await olderRelease()
     const before = await rows()
     expect(before).toHaveLength(JOB_STATES.length * RUN_STATES.length)

@@ -11,7 +11,7 @@ export interface Child {
   process: ChildProcess
   /** What it has left in its temporary directory. */
   leftovers: () => Promise<string[]>
-  /** To it and whatever is in its process group, as a terminal's Ctrl-C comes. */
+  /** Signals the process and its process group, as a terminal's Ctrl-C does. */
   signalGroup: (signal: NodeJS.Signals) => void
 }
 

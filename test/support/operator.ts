@@ -116,7 +116,7 @@ export async function openOperated() {
     },
     exhaust,
 
-    /** Has a worker report the same of whatever job comes from the work queue, until the test ends. */
+    /** Has a worker report the same result for every job from the work queue, until the test ends. */
     startWorker(said: Partial<Result> = {}): void {
       let stopped = false
       const worker = async () => {
@@ -172,7 +172,7 @@ export async function runCommand<Options>(
 }
 
 /** A terminal that is none: a file or a pipe. */
-const paper = (write: (text: string) => void): Terminal => ({
+export const paper = (write: (text: string) => void): Terminal => ({
   columns: 100,
   rows: Number.POSITIVE_INFINITY,
   live: false,

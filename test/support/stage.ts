@@ -14,6 +14,7 @@ import pg from 'pg'
 import { startAws } from '../../local/aws.ts'
 import { startGateway } from '../../local/gateway/server.ts'
 import { imageIdOf } from '../../local/rekognition/collections.ts'
+import type { FaceEngine } from '../../local/rekognition/engine.ts'
 import { startRekognition } from '../../local/rekognition/server.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import type { ObjectAccess } from '../../local/s3/objects.ts'
@@ -24,12 +25,13 @@ import { MISSING_GRACE_SECONDS } from '../../src/core/policy.ts'
 import { emptyOutbox } from '../../src/scheduler/outbox.ts'
 import { type SchedulerParts, schedule } from '../../src/scheduler/scheduler.ts'
 import { type WorkerParts, work } from '../../src/worker/worker.ts'
-import { postgres } from './database.ts'
+import { postgres, runAsSuperuser } from './database.ts'
 
 const PREFIX = 'memento_event_'
 const BUCKET = 'photos'
 const REGION = 'eu-central-1'
 const MINUTE = 60_000
+const MAX_RECEIVES = 1000
 
 export type Stage = Awaited<ReturnType<typeof openStage>>
 
@@ -37,24 +39,29 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
  * The whole system around a scheduler and workers that a test calls by itself, step by step: Postgres, the REST gateway, SQS,
  * S3 and the synthetic Rekognition are real servers; time is the test's (`timePasses`).
  */
-export async function openStage() {
+export async function openStage(engine: FaceEngine = syntheticEngine()) {
   const database = await postgres.createDatabase()
   const gateway = await startGateway(database)
+  const queue = (logicalId: string, attributes: Record<string, string>) => {
+    const name = `event-indexer-test-${logicalId}`
+    return { logicalId, name, arn: `arn:aws:sqs:${REGION}:000000000000:${name}`, attributes }
+  }
+  const deadLetters = queue('dead-letters', {})
+  const RedrivePolicy = JSON.stringify({
+    deadLetterTargetArn: deadLetters.arn,
+    maxReceiveCount: MAX_RECEIVES,
+  })
+  const received = { VisibilityTimeout: '3600', RedrivePolicy }
   const aws = await startAws({
     region: REGION,
     buckets: [BUCKET],
-    queues: ['work', 'urgent'].map((name) => ({
-      logicalId: name,
-      name,
-      arn: `arn:aws:sqs:${REGION}:000000000000:${name}`,
-      attributes: { VisibilityTimeout: '3600' },
-    })),
+    queues: [deadLetters, queue('work', received), queue('urgent', received)],
   })
   const { s3, sqs } = aws
   const workQueueUrl = aws.queueUrls.get('work') ?? ''
   const urgentQueueUrl = aws.queueUrls.get('urgent') ?? ''
   const rekognition = await startRekognition({
-    engine: syntheticEngine(),
+    engine,
     s3Endpoint: aws.endpoint,
     region: REGION,
   })
@@ -75,7 +82,7 @@ export async function openStage() {
       indexFacesTps: 10_000,
       maxFailedShare: 0,
       cleanupAfterHours: undefined,
-      maxReceives: 1000,
+      maxReceives: MAX_RECEIVES,
       severalFaces: 'skip',
     },
     database: connectDatabase(gateway.url, async () => gateway.serviceRoleKey),
@@ -105,7 +112,7 @@ export async function openStage() {
   const origins = new WeakMap<Message, string>()
   const originOf = (message: Message) => origins.get(message) ?? workQueueUrl
 
-  /** Whatever messages there are: those of one event, while the others stay for who asks for them, or all. */
+  /** Receives all messages, or those of one event; the others stay for later calls. */
   const receive = async (event?: string): Promise<Message[]> => {
     for (const QueueUrl of [urgentQueueUrl, workQueueUrl])
       for (;;) {
@@ -152,6 +159,7 @@ export async function openStage() {
       SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
       WORK_QUEUE_URL: workQueueUrl,
       URGENT_QUEUE_URL: urgentQueueUrl,
+      MAX_RECEIVE_COUNT: String(MAX_RECEIVES),
       AWS_REGION: REGION,
       AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
@@ -159,6 +167,9 @@ export async function openStage() {
       AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
     },
     sql,
+    /** Writes as a restore or a replication does: no trigger fires. */
+    writeWithoutTriggers: (statement: string) =>
+      runAsSuperuser(database.url, `set session_replication_role = replica; ${statement}`),
     upload,
     async deleteObject(key: string): Promise<void> {
       await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key }))
@@ -255,6 +266,32 @@ export async function openStage() {
          where ${ofEvent}`,
       ])
         await sql(statement, of)
+    },
+
+    /** So many seconds go by for the ledger: every time that it has noted, but those of the app's events, lies further back. */
+    async secondsPass(seconds: number): Promise<void> {
+      await sql(
+        `do $$
+        declare
+          noted record;
+        begin
+          for noted in
+            select a.attrelid::regclass as of_table, string_agg(format('%1$I = %1$I - interval ''${seconds} s''', a.attname), ', ') as sets
+            from pg_attribute a join pg_class c on c.oid = a.attrelid
+            where c.relnamespace = 'indexing'::regnamespace and c.relkind = 'r' and a.atttypid = 'timestamptz'::regtype
+              and a.attname not in ('starts_at', 'ends_at') and c.relname not in ('receipts', 'receipt_chain')
+            group by a.attrelid
+          loop
+            execute format('update %s set %s where true', noted.of_table, noted.sets);
+          end loop;
+        end $$`,
+      )
+    },
+
+    /** A scheduler's run, as the nudge or the next minute brings it, and a worker's pass. */
+    async follow(): Promise<void> {
+      await stage.runScheduler()
+      await stage.runWorker(await receive())
     },
 
     /** Schedulers and workers live while this is done; for them it takes minutes. */

@@ -245,8 +245,10 @@ describe.each([
     }
     await nextRun()
     for (const [{ standing }, { event }] of scenes) {
-      await eventually(async () => expect(await openJobs(event)).toBe(standing === 'completed' ? 0 : 1), 120)
-      expect(await system.app.statusOf(event)).toBe(standing.replace(' ', '_'))
+      await eventually(async () => {
+        expect(await system.app.statusOf(event)).toBe(standing.replace(' ', '_'))
+        expect(await openJobs(event)).toBe(standing === 'completed' ? 0 : 1)
+      })
     }
 
     system.pgNet.loseRequests(lost)

@@ -65,7 +65,7 @@ it('is off unless it is set; the face ids leave the ledger when the app cleans u
   expect(await faceIds()).toEqual([])
 })
 
-it('whoever revokes while the event is cleaned up has a receipt all the same', async () => {
+it('an attendee who revokes while the event is cleaned up still gets a receipt', async () => {
   const { comeToRest, event, parts, runScheduler, sql, users } = await endedEvent(2)
   await sql('update event_consents set allow_recognition = false where user_id = $1', [users[0]])
   await runScheduler()

@@ -105,7 +105,7 @@ test('a photo is replaced under its key, with a gap in which there is no object'
   expect(await rowsOf(database.url, 'select photo_path from profiles')).toEqual([{ photo_path: key }])
 })
 
-test('the clean-up of the app deletes the collection and says so in the event', async () => {
+test('the clean-up of the app deletes the collection and sets cleanup_status of the event', async () => {
   const { app, rekognition, environment, aws, database } = await freshSystem()
   const event = await app.createEvent({ name: 'Party', startsAt: null })
   const client = new RekognitionClient({

@@ -57,7 +57,7 @@ describe('the pace of a batch', () => {
     expect(renewals).toEqual([{ slots: 2, throttled: false }])
   })
 
-  it('gives no turn that lies beyond the time that is left: it says so at once', async () => {
+  it('refuses at once a turn that would come after the time of the invocation has ended', async () => {
     const { turn } = paceOf(5_000, 1_000, { remainingMs: 1_000 })
     const began = performance.now()
     await expect(turn('too late')).rejects.toThrow(OutOfTime)

@@ -38,7 +38,7 @@ const depthOf = async ({ aws }: LocalSystem, queue: string) => {
   return Object.values(Attributes ?? {}).reduce((sum, value) => sum + Number(value), 0)
 }
 
-it('poison among the messages of an event ends in the ledger as it came, and holds nobody up', async () => {
+it('an unreadable message among those of an event is kept unchanged in the ledger, and delays no attendee', async () => {
   const system = await freshSystem({ tps: 5000 })
   const { app, aws, database, functions } = system
   const event = await app.createEvent({ name: 'Party', startsAt: new Date(Date.now() + 600_000) })

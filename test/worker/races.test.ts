@@ -356,7 +356,7 @@ describe('consent', () => {
 })
 
 describe('a face that nobody knows of', () => {
-  it('is found and erased when its worker died before it could say so and consent is then taken back', async () => {
+  it('is found and erased when its worker died before it recorded the face and consent is then taken back', async () => {
     const scene = await claimedEvent()
     await passWith(scene, async () => {}, 'after the call has landed', 'dies')
     expect(stage.facesOf(scene.event)?.length).toBeGreaterThan(0)

@@ -1,4 +1,4 @@
-import type { DeleteFacesResponse } from '@aws-sdk/client-rekognition'
+import type { DeleteFacesResponse, UnsuccessfulFaceDeletion } from '@aws-sdk/client-rekognition'
 import { z } from 'zod'
 import { action } from '../action.ts'
 import { collectionIdSchema, faceIdSchema } from '../validation.ts'
@@ -10,15 +10,16 @@ export const deleteFaces = action({
   }),
   run({ CollectionId, FaceIds }, { collections }): DeleteFacesResponse {
     const collection = collections.get(CollectionId)
-    const deleted: string[] = []
-    const unknown: string[] = []
-    for (const faceId of new Set(FaceIds)) {
-      const list = collection.remove(faceId) ? deleted : unknown
-      list.push(faceId)
+    const DeletedFaces: string[] = []
+    const UnsuccessfulFaceDeletions: UnsuccessfulFaceDeletion[] = []
+    for (const FaceId of new Set(FaceIds)) {
+      const user = collection.userOf(FaceId)
+      if (user) {
+        const Reasons = ['ASSOCIATED_TO_AN_EXISTING_USER' as const]
+        UnsuccessfulFaceDeletions.push({ FaceId, UserId: user.userId, Reasons })
+      } else if (collection.remove(FaceId)) DeletedFaces.push(FaceId)
+      else UnsuccessfulFaceDeletions.push({ FaceId, Reasons: ['FACE_NOT_FOUND'] })
     }
-    return {
-      DeletedFaces: deleted,
-      UnsuccessfulFaceDeletions: unknown.map((FaceId) => ({ FaceId, Reasons: ['FACE_NOT_FOUND'] })),
-    }
+    return { DeletedFaces, UnsuccessfulFaceDeletions }
   },
 })

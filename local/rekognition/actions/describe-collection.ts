@@ -13,7 +13,7 @@ export const describeCollection = action({
     const collection = collections.get(CollectionId)
     return {
       FaceCount: collection.size,
-      UserCount: 0,
+      UserCount: collection.userCount,
       FaceModelVersion: faceModelVersion,
       CollectionARN: `arn:${collectionResource(region, CollectionId)}`,
       CreationTimestamp: collection.createdAt.getTime() / 1000,

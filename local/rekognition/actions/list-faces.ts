@@ -1,33 +1,35 @@
 import type { ListFacesResponse } from '@aws-sdk/client-rekognition'
 import { z } from 'zod'
 import { action } from '../action.ts'
-import type { StoredFace } from '../collections.ts'
-import { RekognitionError } from '../errors.ts'
 import { takePage } from '../paging.ts'
-import { collectionIdSchema, faceIdSchema, maxResultsSchema, nextTokenSchema } from '../validation.ts'
-import { faceModelVersion, wireFace } from '../wire.ts'
+import {
+  collectionIdSchema,
+  faceIdSchema,
+  maxResultsSchema,
+  nextTokenSchema,
+  userIdSchema,
+} from '../validation.ts'
+import { faceModelVersion, wireFaceOf } from '../wire.ts'
 
 export const listFaces = action({
   input: z.object({
     CollectionId: collectionIdSchema,
     NextToken: nextTokenSchema.optional(),
     MaxResults: maxResultsSchema.optional(),
-    UserId: z.string().min(1).max(128).optional(),
+    UserId: userIdSchema.optional(),
     FaceIds: z.array(faceIdSchema).min(1).max(4096).optional(),
   }),
   run({ CollectionId, UserId, FaceIds, ...paging }, { collections }): ListFacesResponse {
     const collection = collections.get(CollectionId)
-    if (UserId !== undefined) {
-      // Nobody can be in a collection here: CreateUser is not spoken.
-      throw new RekognitionError('ResourceNotFoundException', `The user id: ${UserId} does not exist`)
+    const user = UserId === undefined ? undefined : collection.user(UserId)
+    const faces = [...collection.faces()].filter(
+      ({ faceId }) => (!FaceIds || FaceIds.includes(faceId)) && (!user || user.faceIds.has(faceId)),
+    )
+    const { items, nextToken } = takePage(`faces of ${CollectionId} ${UserId ?? ''}`, faces, paging)
+    return {
+      Faces: items.map((face) => wireFaceOf(collection, face)),
+      NextToken: nextToken,
+      FaceModelVersion: faceModelVersion,
     }
-    const faces = FaceIds ? only(FaceIds, collection.faces()) : collection.faces()
-    const { items, nextToken } = takePage(`faces of ${CollectionId}`, faces, paging)
-    return { Faces: items.map(wireFace), NextToken: nextToken, FaceModelVersion: faceModelVersion }
   },
 })
-
-function only(faceIds: string[], faces: Iterable<StoredFace>): StoredFace[] {
-  const wanted = new Set(faceIds)
-  return [...faces].filter((face) => wanted.has(face.faceId))
-}

@@ -1,0 +1,102 @@
+import type { FaceEngine } from '../../local/rekognition/engine.ts'
+import { startFacesEngine } from '../../local/rekognition/faces-engine.ts'
+import { collectionsOf } from '../collections.ts'
+import { EXIT, type ExitCode } from '../exit.ts'
+import type { Ledger } from '../ledger.ts'
+import { openPhotoFolder } from '../photo-folder.ts'
+import { reasonOf } from '../reasons.ts'
+import { type LookAlikes, type Rehearsal, rehearseAttendees } from '../rehearsal.ts'
+import { type Session, titleOf } from '../session.ts'
+import { lookAtEvent } from '../status.ts'
+import { jsonOf, redrawer } from '../terminal.ts'
+import { viewRehearsal } from '../views/rehearsal.ts'
+import { amount, figure } from '../words.ts'
+
+export interface RehearseOptions {
+  event: string
+  /** A copy of the photo bucket; the bucket itself unless given. */
+  photos?: string
+  /** As the setting SEVERAL_FACES of the deployment. */
+  severalFaces?: 'skip' | 'largest'
+  json?: boolean
+}
+
+/** Somebody who will not be recognised. */
+export interface NotRecognised extends Rehearsal {
+  /** Null unless the operator has asked for names. */
+  name: string | null
+  to_attendee: string | null
+}
+
+/** What `--json` prints: fields are added to it, never changed. */
+export interface RehearsalDocument {
+  at: string
+  system: string
+  url: string
+  event_id: string
+  name: string | null
+  starts_at: string | null
+  consenting: number
+  recognised: number
+  /** 0 to 1; null where nobody consents. */
+  share: number | null
+  not_recognised: NotRecognised[]
+  /** The most similar first. */
+  alike: LookAlikes[]
+}
+
+/** Looks at the photo of everybody who consents to an event, and says who will not be recognised and why. */
+export async function rehearse(
+  session: Session,
+  { event, photos, severalFaces = 'skip', json = false }: RehearseOptions,
+  startEngine: () => Promise<FaceEngine> = startFacesEngine,
+): Promise<ExitCode> {
+  const { system, terminal } = session
+  const ledger = await session.ledger()
+  const { status } = await lookAtEvent(ledger, event)
+  const wanted = await ledger.rehearsal(event)
+  const store =
+    photos === undefined ? (await collectionsOf(ledger, system)).photos : await openPhotoFolder(photos)
+  const show = terminal.live && !json ? redrawer(terminal) : () => {}
+
+  const engine = await startEngine()
+  const { attendees, alike } = await rehearseAttendees(wanted, store, severalFaces, engine, (done) =>
+    show(`Looked at ${figure(done)} of ${amount(wanted.length, 'photo')}`),
+  ).finally(() => engine.close())
+
+  const left = attendees.filter(({ outcome }) => outcome !== 'indexed')
+  const recognised = attendees.length - left.length
+  const document: RehearsalDocument = {
+    at: new Date().toISOString(),
+    system: system.name,
+    url: system.supabaseUrl,
+    event_id: event,
+    name: status.name,
+    starts_at: status.starts_at,
+    consenting: attendees.length,
+    recognised,
+    share: attendees.length === 0 ? null : recognised / attendees.length,
+    not_recognised: await withWords(left, ledger, system.nameColumn),
+    alike,
+  }
+  terminal.write(
+    json
+      ? `${jsonOf(document, 2)}\n`
+      : `${titleOf(session)}\n\n${viewRehearsal(document, { terminal, now: new Date(), option: system.option })}\n`,
+  )
+  return left.length === 0 ? EXIT.done : EXIT.failed
+}
+
+async function withWords(
+  left: Rehearsal[],
+  ledger: Ledger,
+  nameColumn: string | null,
+): Promise<NotRecognised[]> {
+  const users = left.map(({ user_id }) => user_id)
+  const names = nameColumn ? await ledger.names(users, nameColumn) : {}
+  return left.map((each) => ({
+    ...each,
+    name: names[each.user_id] ?? null,
+    to_attendee: reasonOf(each.reason).toAttendee ?? null,
+  }))
+}

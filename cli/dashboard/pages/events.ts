@@ -1,0 +1,77 @@
+import { type ClaimedEvent, type EventStatus, openOf, type Pace } from '../../status.ts'
+import { concernsOf, failureOf } from '../../views/concerns.ts'
+import { lateOf, nameOf, rateOf, readyOf } from '../../views/view.ts'
+import { amount, figure } from '../../words.ts'
+import { type Html, html } from '../html.ts'
+import type { PageContext } from './layout.ts'
+import { ask, badge, concernOf, doneOf, live, passedOf, percent, timeOf } from './parts.ts'
+
+/** All events by their start, and before them what needs somebody. */
+export function eventsPage(
+  { events, pace, pausedSince }: { events: EventStatus[]; pace: Pace; pausedSince: string | null },
+  context: PageContext,
+): Html {
+  return html`<h1>Events</h1>
+    ${live('concerns', [pausedSince === null ? html`` : html`<p class="badge paused">Everything is paused since ${timeOf(pausedSince, context.now)}</p>`, concerns(events, context)])}
+    ${live('pace', paceOf(events, pace))}
+    ${live('events', [
+      events.length === 0
+        ? html`<p>No event is in progress, has started within the last day, or starts within the next.</p>`
+        : html`<ol class="cards">${events.map((event) => card(event, context))}</ol>`,
+    ])}
+    ${
+      context.readOnly
+        ? ''
+        : html`<p class="actions">
+      ${pausedSince !== null ? ask('/resume', 'Resume everything …') : ask('/pause', 'Pause everything …')}
+      ${ask('/replay', 'Replay all who failed …')}</p>`
+    }`
+}
+
+function concerns(events: EventStatus[], context: PageContext): Html {
+  const view = { now: context.now, option: context.system.option }
+  const found = events.flatMap((event) =>
+    [...concernsOf(event, view), ...failureOf(event, view)].map((concern) =>
+      concernOf(concern, html`<a href="/events/${event.event_id}">${nameOf(event)}</a>:`),
+    ),
+  )
+  if (found.length === 0) return html`<p class="calm">Nothing needs you.</p>`
+  return html`<h2>Needs you</h2><ul class="concerns">${found}</ul>`
+}
+
+/** What was measured, beside what is allowed. */
+function paceOf(events: EventStatus[], { tps, rate }: Pace): Html {
+  const ended = events.reduce((sum, event) => sum + (event.state === 'unclaimed' ? 0 : event.ended_lately), 0)
+  const throttled = rate < tps ? `; after throttling ${Number(rate.toFixed(1))} at this moment` : ''
+  return html`<p class="faint">Measured in the last two minutes: ${rateOf(ended)}. Allowed: ${amount(tps, 'IndexFaces call')} a second${throttled}.</p>`
+}
+
+function card(event: EventStatus, { now }: PageContext): Html {
+  const start = event.starts_at === null ? 'no start' : timeOf(event.starts_at, now)
+  return html`<li class="card">
+    <h2><a href="/events/${event.event_id}">${nameOf(event)}</a> ${badge(event)}</h2>
+    <p>${start}</p>
+    ${event.state === 'unclaimed' ? html`<p>${figure(event.attendees)} consent. Not claimed.</p>` : claimed(event, now)}
+  </li>`
+}
+
+function claimed(event: ClaimedEvent, now: Date): Html {
+  const { indexed, skipped, failed } = event.attendees
+  const late = lateOf(event)
+  return html`${progressOf(event, now)}
+    <p>${figure(indexed)} indexed, ${figure(skipped)} skipped, ${failed > 0 ? html`<strong class="bad">${figure(failed)} failed</strong>` : '0 failed'}, ${figure(openOf(event))} open</p>
+    <p class="faint">${readyOf(event, now)}${late ? html`, <strong class="bad">${late} late</strong>` : ''}</p>`
+}
+
+/** How far it is, and how far the time is: below each other, so that the eye compares them. */
+export function progressOf(event: ClaimedEvent, now: Date): Html {
+  const { done, all } = doneOf(event)
+  const passed = passedOf(event, now)
+  const share = all === 0 ? 1 : done / all
+  return html`<div class="progress">
+    <span id="done-${event.event_id}">${figure(done)} of ${figure(all)} done</span>
+    <progress max="1" value="${share}" aria-labelledby="done-${event.event_id}">${percent(share)}</progress>
+    <span id="time-${event.event_id}">${percent(passed)} of the time to the start</span>
+    <progress class="time" max="1" value="${passed}" aria-labelledby="time-${event.event_id}">${percent(passed)}</progress>
+  </div>`
+}

@@ -1,0 +1,56 @@
+import { type ClaimedEvent, type EventStatus, openOf } from '../../status.ts'
+import { plain } from '../../terminal.ts'
+import type { Concern } from '../../views/concerns.ts'
+import { statusOf } from '../../views/view.ts'
+import { away, clock, clockWithSeconds } from '../../words.ts'
+import { type Html, html } from '../html.ts'
+
+/** A part of a page that is brought up to date by itself. */
+export const live = (id: string, body: Html | Html[]): Html => html`<div id="${id}" data-live>${body}</div>`
+
+/** A time, with how far away it is. */
+export const timeOf = (time: string, now: Date): Html =>
+  html`<time datetime="${time}">${clock(time, now)}</time>, ${away(time, now)}`
+
+export const timeToTheSecond = (time: string, now: Date): Html =>
+  html`<time datetime="${time}">${clockWithSeconds(time, now)}</time>`
+
+export const badge = (event: EventStatus): Html =>
+  html`<span class="badge ${event.paused !== null ? 'paused' : event.state}">${statusOf(event)}</span>`
+
+/** Something that needs somebody. What to do about it is a button of the event's page. */
+export const concernOf = ({ label, text }: Concern, about: Html | '' = ''): Html =>
+  html`<li><span class="badge failed">${label}</span> ${about} ${text}</li>`
+
+/** Names and values below each other. */
+export const facts = (entries: [name: string, value: Html | string][]): Html =>
+  html`<dl class="facts">${entries.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`
+
+/** Wide content that scrolls in its own frame, so that the page does not. */
+export const table = (caption: string, head: string[], rows: Html[]): Html =>
+  html`<div class="scroll" role="region" aria-label="${caption}" tabindex="0"><table>
+    <caption>${caption}</caption>
+    <thead><tr>${head.map((cell) => html`<th scope="col">${cell}</th>`)}</tr></thead>
+    <tbody>${rows}</tbody>
+  </table></div>`
+
+/** A link that looks like a button: it leads to the page that asks. */
+export const ask = (to: string, words: string): Html => html`<a class="button" href="${to}">${words}</a>`
+
+/** How many attendees of an event have had an outcome, and how many there are. */
+export function doneOf(event: ClaimedEvent): { done: number; all: number } {
+  const { indexed, skipped, failed, erased } = event.attendees
+  const done = indexed + skipped + failed + erased
+  return { done, all: done + openOf(event) }
+}
+
+/** How much of the time from the claim to the start has passed, from 0 to 1. */
+export function passedOf({ claimed_at, starts_at }: ClaimedEvent, now: Date): number {
+  const [from, to] = [Date.parse(claimed_at), Date.parse(starts_at)]
+  return to <= from ? 1 : Math.min(1, Math.max(0, (now.getTime() - from) / (to - from)))
+}
+
+export const percent = (share: number): string => `${Math.floor(share * 100)} %`
+
+/** Somebody's text on one line; the template escapes it. */
+export const said = (text: string | null): string => plain(text ?? '')

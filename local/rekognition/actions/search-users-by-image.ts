@@ -1,0 +1,57 @@
+import type { SearchUsersByImageResponse } from '@aws-sdk/client-rekognition'
+import { z } from 'zod'
+import { action, facesIn } from '../action.ts'
+import { RekognitionError } from '../errors.ts'
+import { screen } from '../quality-filter.ts'
+import {
+  collectionIdSchema,
+  faceMatchThresholdSchema,
+  imageSchema,
+  qualityFilterSchema,
+} from '../validation.ts'
+import { faceModelVersion, statusOf } from '../wire.ts'
+
+/** Searches for the largest face of the image among the users of a collection. */
+export const searchUsersByImage = action({
+  input: z.object({
+    CollectionId: collectionIdSchema,
+    Image: imageSchema,
+    UserMatchThreshold: faceMatchThresholdSchema,
+    MaxUsers: z.int().min(1).max(500).default(500),
+    QualityFilter: qualityFilterSchema.default('NONE'),
+  }),
+  async run(input, service, clientGone): Promise<SearchUsersByImageResponse> {
+    const { collections, engine, photos } = service
+    collections.get(input.CollectionId)
+    const photo = await photos.read(input.Image)
+    const faces = await facesIn(photo.bytes, service, clientGone)
+
+    const { accepted, rejected } = screen(faces, input.QualityFilter)
+    const [largest, ...others] = accepted
+    if (!largest) {
+      throw new RekognitionError(
+        'InvalidParameterException',
+        'There are no faces in the image. Should be at least 1.',
+      )
+    }
+    const matches = collections
+      .get(input.CollectionId)
+      .userMatches(
+        (template) => engine.similarity(largest.template, template),
+        input.UserMatchThreshold,
+        input.MaxUsers,
+      )
+    return {
+      UserMatches: matches.map(({ user, similarity }) => ({
+        Similarity: similarity,
+        User: { UserId: user.userId, UserStatus: statusOf(user) },
+      })),
+      FaceModelVersion: faceModelVersion,
+      SearchedFace: { FaceDetail: largest.detail },
+      UnsearchedFaces: [
+        ...rejected.map(({ face, reasons }) => ({ FaceDetails: face.detail, Reasons: reasons })),
+        ...others.map((face) => ({ FaceDetails: face.detail, Reasons: ['FACE_NOT_LARGEST' as const] })),
+      ],
+    }
+  },
+})
