@@ -181,8 +181,8 @@ describe('similarity', () => {
     expect(percents).toEqual([...percents].sort((one, other) => other - one))
   })
 
-  it('is 80 at a distance of 0.49, where one person and two people were told apart best', () => {
-    expect(apart(0.49)).toBeCloseTo(80)
+  it('is 80 at a distance of 0.5, where one person and two people were told apart best', () => {
+    expect(apart(0.5)).toBeCloseTo(80)
     expect(apart(0.3)).toBeGreaterThan(95)
     expect(apart(0.56)).toBeLessThan(60)
   })
