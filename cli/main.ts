@@ -11,7 +11,7 @@ import { plainLines, type Terminal, terminalOf } from './terminal.ts'
 import { PATIENCE_MS } from './words.ts'
 
 const DESCRIPTION =
-  'How the indexing of events stands, why attendees are not indexed, another try for those who failed; audits, erasures and their proof.'
+  'Shows the state of events and why attendees are not indexed; tries failed attendees again; audits, erases, and proves erasures.'
 
 const AFTER_HELP = `
 Which system:
@@ -173,7 +173,7 @@ or nobody could look.
 `
 
 const ERASE_HELP = `
-For a request by law. Without --yes it tells what it would do, exit code 1.
+For a request by law. Without --yes it lists what it would delete, exit code 1.
 
 An attendee: every face of theirs is deleted, those that the ledger does not
 know included, through the urgent queue. Refused as long as the app still wants
@@ -207,15 +207,15 @@ user_id is null where the whole collection of an event was deleted.
 `
 
 const PAUSE_HELP = `
-Erasures go on, and so does all that keeps the ledger up to date. What lies in
-the queues already, up to a minute or two of work, is still done. status says
+Erasures go on, and the ledger is kept up to date. Messages that are in the
+queues already, up to a minute or two of work, are still handled. status lists
 what is paused.
 `
 
 const REDRIVE_HELP = `
-The finalizer empties the dead-letter queue into the ledger, from where replay
-takes over. What stays in the queue it could not take, most likely because the
-database was away: redrive has it tried again. It asks nothing of the database.
+The finalizer moves dead letters into the ledger, where replay finds them. A
+message that stays in the queue could not be moved, most likely because the
+database did not answer: redrive has it tried again. It needs no database.
 `
 
 const DEAD_LETTERS_JSON = `
@@ -254,7 +254,7 @@ read. Several may run at once. The database first, then the functions.
 const UNINSTALL_HELP = `
 Removes triggers, functions, the schema indexing with its tables, and their
 entries in the history of migrations. The app's tables stay, with the status of
-their events. Without --yes it only tells what it would remove, exit code 1.
+their events. Without --yes it only lists what it would remove, exit code 1.
 Before it: npx serverless remove. Afterwards migrate installs anew.
 `
 
@@ -329,7 +329,9 @@ function programOf(exit: (code: ExitCode) => void): Command {
 
   program
     .command('doctor')
-    .description('what is set up, deployed and allowed, what is wrong with it, and what to do')
+    .description(
+      'check settings, database, queues, bucket, permissions, alarms; for each problem, what to do',
+    )
     .option('--json', 'for scripts')
     .addOption(stage())
     .addHelpText('after', DOCTOR_HELP)
@@ -365,7 +367,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
 
   const replaying = program
     .command('replay')
-    .description('have failed attendees tried again, and follow that until their events are settled')
+    .description('try failed attendees again, and follow it until their events are settled')
     .option('--event <id>', 'of this event', uuid)
     .option('--user <id>', 'this attendee alone', uuid)
     .addOption(
@@ -387,7 +389,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
 
   program
     .command('rehearse')
-    .description('who of an event will not be recognised, and why: days before it, without Rekognition')
+    .description('days before an event: which attendees will not be recognised, and why; without Rekognition')
     .requiredOption('--event <id>', 'this event', uuid)
     .option(
       '--photos <folder>',
@@ -405,9 +407,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
 
   program
     .command('dashboard')
-    .description(
-      'a page in your browser, on this machine alone: the same as these commands, brought up to date by itself',
-    )
+    .description('the same in your browser, from this machine alone, refreshed all the time')
     .option('--read-only', 'show, and do nothing')
     .addOption(new Option('--port <port>', 'a free one unless given').argParser(port))
     .addOption(stage())
@@ -419,7 +419,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .description('compare collections with what they should be, and repair them')
     .option('--event <id>', 'of this event', uuid)
     .option('--all', 'of every event whose collection is there')
-    .option('--repair', 'and have what differs put right')
+    .option('--repair', 'and repair each difference')
     .option('--delete-collection <id>', 'delete this collection, which belongs to no event')
     .option('--yes', 'do it: with --delete-collection')
     .option('--json', 'for scripts')
@@ -476,19 +476,24 @@ function programOf(exit: (code: ExitCode) => void): Command {
     })
     return command
   }
-  pausing('pause', 'send nobody of an event, or of any, to the workers').addHelpText('after', PAUSE_HELP)
-  pausing('resume', 'go on with an event that is paused, or with everything')
+  pausing('pause', 'send no jobs of an event, or of any event, to the workers').addHelpText(
+    'after',
+    PAUSE_HELP,
+  )
+  pausing('resume', 'end the pause of an event, or every pause')
 
   program
     .command('redrive')
-    .description('what still lies in the dead-letter queue back to the work queue')
+    .description('move the messages of the dead-letter queue back to the work queue')
     .addOption(stage())
     .addHelpText('after', REDRIVE_HELP)
     .action(run(async () => (await import('./commands/redrive.ts')).redrive))
 
   program
     .command('dead-letters')
-    .description('what lay in the dead-letter queue and is no message of ours, and how much lies there now')
+    .description(
+      'dead letters that were not sent by this system, and how many messages are in the dead-letter queue now',
+    )
     .option('--acknowledge [ids...]', 'list these messages no more, or none of those that are there now')
     .option('--json', 'for scripts')
     .addOption(stage())
@@ -508,7 +513,7 @@ function programOf(exit: (code: ExitCode) => void): Command {
 
   program
     .command('uninstall')
-    .description('show what of ours is in the database, and remove it')
+    .description('list what this system has in the database, and remove it')
     .option('--yes', 'remove it')
     .addOption(database())
     .addHelpText('after', UNINSTALL_HELP)

@@ -70,19 +70,25 @@ export const REASONS: Record<string, Reason> = {
     toAttendee: 'Your profile photo arrived empty. Upload it again.',
   },
   photo_too_large: {
-    title: 'the photo is larger than 15 MB',
-    toAttendee: 'Your profile photo is larger than 15 MB. Upload a smaller one.',
+    title: 'the photo is larger than 64 MB; or than 15 MB, where it is not converted',
+    toAttendee:
+      'The file of your profile photo is too large. Upload a smaller one, such as a screenshot of it.',
   },
   photo_dimensions: {
     title: 'the photo has more pixels than Rekognition takes',
     toAttendee: 'Your profile photo has too many pixels. Upload a smaller one, such as a screenshot of it.',
+  },
+  photo_too_many_pixels: {
+    title: 'the photo has more pixels than the converter takes, as a decompression bomb has',
+    toAttendee:
+      'Your profile photo has far too many pixels. Upload a smaller one, such as a screenshot of it.',
   },
   photo_refused: {
     title: 'the photo is smaller than 80 by 80 pixels, or has another size that Rekognition does not take',
     toAttendee: 'Your profile photo is too small. Upload one of at least 80 by 80 pixels.',
   },
   photo_damaged: {
-    title: 'the photo is a damaged JPEG or PNG',
+    title: 'the file of the photo is damaged',
     toAttendee: 'Your profile photo is damaged. Upload it again, or another one.',
   },
   photo_format: {
@@ -143,7 +149,7 @@ export const REASONS: Record<string, Reason> = {
       "The worker's role lacks s3:GetObject or the key of an encrypted bucket, or the bucket is in another region. Mend it, then replay.",
   },
   unavailable: {
-    title: 'Rekognition or S3 answered with errors of its own, or S3 not at all',
+    title: 'Rekognition, S3 or Lambda answered with errors of its own, or not at all',
     remedy: 'Once the service is well again (health.aws.amazon.com), replay.',
   },
   throttled: {
@@ -165,6 +171,11 @@ export const REASONS: Record<string, Reason> = {
   invalid: {
     title: 'Rekognition refuses the request, and always will',
     remedy: 'The error says why. Is COLLECTION_PREFIX right? Mend it, then replay.',
+  },
+  conversion_failed: {
+    title: 'the converter failed',
+    remedy:
+      "The converter's log says why: out of memory, or of time? Mend it, or set CONVERT_PHOTOS to DISABLED, then replay.",
   },
   collection_missing: {
     title: "the event's collection is gone",

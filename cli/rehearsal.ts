@@ -3,6 +3,7 @@ import pMap from 'p-map'
 import type { FaceEngine } from '../local/rekognition/engine.ts'
 import { RekognitionError } from '../local/rekognition/errors.ts'
 import { startRekognition } from '../local/rekognition/server.ts'
+import { convertObject } from '../src/converter/converter.ts'
 import { ensureCollection } from '../src/core/collection.ts'
 import type { LeasedJob, Rehearsed } from '../src/core/contract.ts'
 import { type PhotoStore, PhotoStoreError } from '../src/core/photo-store.ts'
@@ -100,6 +101,7 @@ function callsOf(
   return {
     rekognition,
     photos,
+    convert: (photo) => convertObject(photo, photos),
     severalFaces,
     collection: COLLECTION,
     list: async () => ({ faces: new Map(), foreign: 0 }),

@@ -151,7 +151,7 @@ export function dashboard({ service, stage }) {
   })
 }
 
-const FUNCTIONS = ['scheduler', 'nudge', 'worker', 'finalizer', 'photos']
+const FUNCTIONS = ['scheduler', 'nudge', 'worker', 'converter', 'finalizer', 'photos']
 const QUEUES = ['work', 'urgent', 'photo-events', 'dead-letters']
 const PERIOD_S = 60
 

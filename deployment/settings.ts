@@ -26,6 +26,7 @@ export const VARIABLES: Record<string, keyof typeof RULES> = {
   maxFailedShare: 'MAX_FAILED_SHARE',
   cleanupAfterHours: 'CLEANUP_AFTER_HOURS',
   severalFaces: 'SEVERAL_FACES',
+  convertPhotos: 'CONVERT_PHOTOS',
   photoEvents: 'PHOTO_EVENTS',
   alarmEmail: 'ALARM_EMAIL',
   alarmTopicArn: 'ALARM_TOPIC_ARN',

@@ -25,6 +25,8 @@ export interface DeployedFunction {
   timeoutSeconds: number
   memoryMB: number
   environment: Record<string, string | QueueUrl>
+  /** Files of the project beside its bundle, by their paths. */
+  files: string[]
   /** How often it is called, each with its input. */
   schedules: { everySeconds: number; input: unknown }[]
   eventSources: QueueEventSource[]
@@ -116,6 +118,7 @@ function interpret(text: string, params: Record<string, string>): Deployment {
         timeoutSeconds: own.timeout ?? inherited.timeout,
         memoryMB: own.memorySize ?? inherited.memorySize,
         environment: { ...inherited.environment, ...environment },
+        files: own.package?.patterns ?? [],
         schedules: events.flatMap(({ schedule }) => (schedule ? [schedule] : [])),
         eventSources: events.flatMap(({ sqs }) => (sqs ? [ofKnownQueue(sqs, arns)] : [])),
       }
@@ -192,6 +195,7 @@ const functionShape = z.object({
   timeout: z.number().optional(),
   memorySize: z.number().optional(),
   environment: environmentShape,
+  package: z.object({ patterns: z.array(z.string()) }).optional(),
   events: z.array(z.object({ schedule: scheduleEvent.optional(), sqs: sqsEvent.optional() })).default([]),
 })
 

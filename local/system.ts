@@ -6,6 +6,7 @@ import { type Deployment, readDeployment } from './deployment.ts'
 import { startFunctionUrl } from './function-url.ts'
 import { type Gateway, startGateway } from './gateway/server.ts'
 import type { Home } from './home.ts'
+import { type LambdaApi, startLambdaApi } from './lambda-api.ts'
 import { type Bundle, bundleFunctions } from './lambda-host/bundle.ts'
 import { type LambdaHost, startLambdaHost } from './lambda-host/host.ts'
 import { runSql } from './migrations.ts'
@@ -94,6 +95,14 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
       options.bundle ?? parts.start('bundling the functions', bundleFunctions(deployment, ROOT)),
     )
     const nudgeSecret = options.home?.secrets.nudgeSecret ?? randomBytes(16).toString('hex')
+    let host: LambdaHost | undefined
+    const lambda: LambdaApi = await parts.start(
+      "Lambda's API",
+      startLambdaApi((deployedName, event) => {
+        const called = deployment.functions.find((known) => known.deployedName === deployedName)
+        return called && host?.invoke(called.name, event)
+      }),
+    )
     const functions = parts.add(
       startLambdaHost({
         deployment,
@@ -105,11 +114,13 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
           NUDGE_SECRET: nudgeSecret,
           AWS_ENDPOINT_URL: aws.endpoint, // for every service that has none of its own, so that no call leaves this machine
           AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,
+          AWS_ENDPOINT_URL_LAMBDA: lambda.endpoint,
         },
         schedules: options.schedules ?? false,
         onLog: options.onLog ?? (() => {}),
       }),
     )
+    host = functions
     const { pgNet, nudgeUrl } = await startNudges(parts, database, functions, {
       secret: nudgeSecret,
       port: options.ports?.nudge,

@@ -49,10 +49,7 @@ export const ACTIONS: Record<ActionName, Action> = {
   pause: {
     ask: async ({ ledger }, { event }) => ({
       title: `Pause ${await nameOfSubject(ledger, event)}?`,
-      lines: [
-        await heldBy(ledger, event),
-        'Erasures go on, and so does all that keeps the ledger up to date.',
-      ],
+      lines: [await heldBy(ledger, event), 'Erasures go on, and the ledger is kept up to date.'],
       button: 'Pause',
     }),
     act: async ({ ledger }, { event }) => ({ said: [(await pause(ledger, event)).said] }),

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type BuildOptions, build, type Metafile } from 'esbuild'
 import type { Deployment } from '../deployment.ts'
@@ -27,12 +27,14 @@ export async function bundleFunctions(
   { bundling, functions }: Deployment,
   root: URL,
 ): Promise<Bundle & { contents: Record<string, Contents>; close: () => Promise<void> }> {
-  const directory = await mkdtemp(join(tmpdir(), 'event-indexer-functions-'))
-  const removeNow = () => rmSync(directory, { recursive: true, force: true })
+  const deployed = await mkdtemp(join(tmpdir(), 'event-indexer-functions-'))
+  // As deep as a handler is in a zip: from there a function finds the files beside its bundle.
+  const directory = join(deployed, 'src', 'functions')
+  const removeNow = () => rmSync(deployed, { recursive: true, force: true })
   process.once('exit', removeNow)
   const close = async () => {
     process.off('exit', removeNow)
-    await rm(directory, { recursive: true, force: true })
+    await rm(deployed, { recursive: true, force: true })
   }
 
   const options = Object.entries(bundling).filter(([name]) => !PLUGIN_OPTIONS.includes(name))
@@ -45,6 +47,10 @@ export async function bundleFunctions(
   }
   let outputs: Metafile['outputs']
   try {
+    for (const file of functions.flatMap(({ files }) => files)) {
+      await mkdir(dirname(join(deployed, file)), { recursive: true })
+      await symlink(fileURLToPath(new URL(file, root)), join(deployed, file))
+    }
     const built = await build({
       ...(Object.fromEntries(options) as BuildOptions),
       ...common,

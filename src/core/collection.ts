@@ -28,6 +28,9 @@ export interface PhotoRef {
   versionId?: string | undefined
 }
 
+/** A photo in the bucket, or the bytes of what was made of one. */
+export type Photo = PhotoRef | { bytes: Uint8Array }
+
 /** Faces of a collection by ExternalImageId in lower case: our user ids. */
 export interface Listing {
   faces: Map<string, string[]>
@@ -66,7 +69,7 @@ export async function indexPhoto(
   rekognition: RekognitionClient,
   collection: string,
   userId: string,
-  photo: PhotoRef,
+  photo: Photo,
   severalFaces: 'skip' | 'largest',
 ): Promise<Indexed> {
   const index = async (MaxFaces: number) => {
@@ -74,7 +77,10 @@ export async function indexPhoto(
       new IndexFacesCommand({
         CollectionId: collection,
         ExternalImageId: userId,
-        Image: { S3Object: { Bucket: photo.bucket, Name: photo.key, Version: photo.versionId } },
+        Image:
+          'bytes' in photo
+            ? { Bytes: photo.bytes }
+            : { S3Object: { Bucket: photo.bucket, Name: photo.key, Version: photo.versionId } },
         MaxFaces,
         QualityFilter: 'AUTO',
         DetectionAttributes: [],

@@ -11,6 +11,12 @@ const FORMATS: [name: string, offset: number, signature: RegExp][] = [
   ['pdf', 0, /^%PDF/],
 ]
 
+/** Those that the converter makes a JPEG of. */
+const CONVERTIBLE: ReadonlySet<string | undefined> = new Set(['webp', 'gif', 'bmp', 'tiff', 'avif', 'heic'])
+
+/** Whether a photo of this format has to become a JPEG for Rekognition. */
+export const isConvertible = (format: string | undefined): boolean => CONVERTIBLE.has(format)
+
 /** The format of a file by its first 16 bytes; undefined for one that we do not know. */
 export function formatOf(start: Uint8Array): string | undefined {
   const text = Buffer.from(start).toString('latin1')

@@ -31,6 +31,8 @@ export interface PhotoStore {
    * @throws {PhotoStoreError}
    */
   look: (key: string) => Promise<PhotoObject | undefined>
+  /** Reads an object, of at most so many bytes. Returns undefined when there is none. @throws {PhotoStoreError} */
+  read: (key: string, maxBytes: number) => Promise<{ etag: string; bytes: Uint8Array } | undefined>
   /** Reads the first bytes of an object. @throws {PhotoStoreError} */
   readStart: (key: string, bytes: number) => Promise<Uint8Array>
 }
@@ -73,10 +75,22 @@ export function connectPhotoStore(
       if (statusCode === 404) return undefined
       if (statusCode !== 200) throw new PhotoStoreError(statusCode, explain(statusCode, bucket))
       return {
-        etag: (headers.etag ?? '').replaceAll('"', ''),
+        etag: etagOf(headers),
         versionId: headers['x-amz-version-id'] === 'null' ? undefined : headers['x-amz-version-id'],
         size: Number(headers['content-length'] ?? 0),
       }
+    },
+
+    async read(key, maxBytes) {
+      const { statusCode, headers, body } = await send('GET', key)
+      const size = Number(headers['content-length'] ?? 0)
+      if (statusCode !== 200 || size > maxBytes) body.destroy()
+      if (statusCode === 404) return undefined
+      if (statusCode !== 200) throw new PhotoStoreError(statusCode, explain(statusCode, bucket))
+      if (size > maxBytes) throw new PhotoStoreError(statusCode, `${key} has ${size} bytes`)
+      const chunks: Uint8Array[] = []
+      for await (const chunk of body) chunks.push(chunk)
+      return { etag: etagOf(headers), bytes: Buffer.concat(chunks) }
     },
 
     async readStart(key, bytes) {
@@ -101,6 +115,8 @@ function baseOf(bucket: string, region: string, endpoint: string | undefined) {
     ? { protocol: 'https:', hostname: host, path: `/${bucket}` }
     : { protocol: 'https:', hostname: `${bucket}.${host}`, path: '' }
 }
+
+const etagOf = ({ etag = '' }: Record<string, string>): string => etag.replaceAll('"', '')
 
 const encodeSegment = (segment: string) =>
   encodeURIComponent(segment).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)

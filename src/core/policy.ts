@@ -6,6 +6,9 @@
 /** How long one call of Rekognition or S3 may take, in ms, before it counts as not answered. */
 export const CALL_TIMEOUT_MS = 10_000
 
+/** How long the worker waits for the converter, in ms: its time-out, and its start. */
+export const CONVERT_TIMEOUT_MS = 30_000
+
 /** No call that was under way when its maker gave up can land after this. */
 export const QUIET_SECONDS = 30
 

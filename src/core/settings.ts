@@ -65,6 +65,7 @@ export const DEPLOYED_RULES = {
     z.optional(number('a number of hours from 1 to 9999, or nothing', 1, 9999)),
   ),
   SEVERAL_FACES: z._default(z.enum(['skip', 'largest'], 'is not skip or largest'), 'skip'),
+  CONVERT_PHOTOS: z._default(z.enum(['ENABLED', 'DISABLED'], 'is not ENABLED or DISABLED'), 'ENABLED'),
 }
 
 const variables = z
@@ -76,6 +77,7 @@ const variables = z
     WORK_QUEUE_URL: url('the URL of the work queue'),
     URGENT_QUEUE_URL: url('the URL of the urgent queue'),
     MAX_RECEIVE_COUNT: z._default(number('a number of receives from 1 to 1000', 1, 1000), 5),
+    CONVERTER_FUNCTION: z.optional(z.string().check(z.minLength(1, 'is empty'))),
   })
   .check(
     z.refine((all) => all.SUPABASE_SERVICE_ROLE_KEY ?? all.SUPABASE_SERVICE_ROLE_KEY_PARAMETER, {
@@ -109,6 +111,8 @@ const schema = z.pipe(
     cleanupAfterHours: all.CLEANUP_AFTER_HOURS,
     /** What becomes of a photo with several faces of similar size: skipped, or its largest face indexed. */
     severalFaces: all.SEVERAL_FACES,
+    /** The function that makes a JPEG of a photo that Rekognition does not take; undefined: such attendees are skipped. */
+    converterFunction: all.CONVERT_PHOTOS === 'ENABLED' ? all.CONVERTER_FUNCTION : undefined,
     /** Receives after which a queue moves a message to the dead-letter queue. */
     maxReceives: all.MAX_RECEIVE_COUNT,
   })),

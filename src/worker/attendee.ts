@@ -1,9 +1,10 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
-import { deleteFaces, type Indexed, indexPhoto, type Listing } from '../core/collection.ts'
+import { deleteFaces, type Indexed, indexPhoto, type Listing, type Photo } from '../core/collection.ts'
 import type { LeasedJob, Result } from '../core/contract.ts'
-import { formatOf } from '../core/photo-format.ts'
+import { type Convert, MAX_CONVERTED_BYTES } from '../core/converter.ts'
+import { formatOf, isConvertible } from '../core/photo-format.ts'
 import type { PhotoObject, PhotoStore } from '../core/photo-store.ts'
-import { MISSING_GRACE_SECONDS, MISSING_PATIENCE_SECONDS } from '../core/policy.ts'
+import { CONVERT_TIMEOUT_MS, MISSING_GRACE_SECONDS, MISSING_PATIENCE_SECONDS } from '../core/policy.ts'
 import { OutOfTime, pause, type Remaining } from '../core/time.ts'
 import { classify, FacesRemainError, type Failure, type FailureKind } from './failure.ts'
 import type { Pace } from './pace.ts'
@@ -12,6 +13,8 @@ import type { Pace } from './pace.ts'
 export interface Calls {
   rekognition: RekognitionClient
   photos: PhotoStore
+  /** Makes a JPEG of a photo that Rekognition does not take; undefined where that is switched off. */
+  convert: Convert | undefined
   severalFaces: 'skip' | 'largest'
   /** The collection of the attendee's event. */
   collection: string
@@ -46,6 +49,11 @@ const UNANSWERED_ENOUGH = 2
 /** The desired state has changed since the job was leased. */
 class NoLongerWanted extends Error {
   override name = 'NoLongerWanted'
+}
+
+/** No JPEG can be made of the photo, for this reason. */
+class NotConvertible extends Error {
+  override name = 'NotConvertible'
 }
 
 /**
@@ -110,7 +118,7 @@ async function followPhoto(job: LeasedJob, key: string, result: Result, calls: C
     result.photo_etag = object.etag
   } else if (object.size === 0) {
     refuse(result, object, 'photo_empty')
-  } else if (object.size > MAX_PHOTO_BYTES) {
+  } else if (object.size > (calls.convert ? MAX_CONVERTED_BYTES : MAX_PHOTO_BYTES)) {
     refuse(result, object, 'photo_too_large')
   } else {
     await indexFace(job, key, object, result, calls)
@@ -174,7 +182,7 @@ async function indexFace(
   calls: Calls,
 ): Promise<void> {
   const { needs_listing } = result
-  const photo = { bucket: calls.photos.bucket, key, versionId: object.versionId }
+  let photo: Photo = { bucket: calls.photos.bucket, key, versionId: object.versionId }
   const call = async (): Promise<Indexed> => {
     const began = performance.now()
     result.index_calls++
@@ -189,10 +197,15 @@ async function indexFace(
   }
   const index = () => atPace(job, call, calls)
   try {
+    if (calls.convert && (object.size > MAX_PHOTO_BYTES || isConvertible(await readFormat(key, calls))))
+      photo = await convertPhoto(key, object, calls.convert, calls)
     const indexed = await persist(index, calls).catch(async (error) => {
       if (classify(error).kind === 'collection_missing' && (await calls.createCollection()))
         return persist(index, calls)
-      throw error
+      // How many pixels are too many is not documented: Rekognition says so.
+      if (!calls.convert || 'bytes' in photo || error.name !== 'ImageTooLargeException') throw error
+      photo = await convertPhoto(key, object, calls.convert, calls)
+      return persist(index, calls)
     })
     result.needs_listing = needs_listing // the same photo again is the same face, also where a failed try has landed
     if (result.face_id !== indexed.faceId) dismissFace(result)
@@ -204,12 +217,29 @@ async function indexFace(
     result.refused = indexed.reason
     result.reason = indexed.reason
   } catch (error) {
+    if (error instanceof NotConvertible) return refuse(result, object, error.message)
     const failure = classify(error)
     if (failure.kind === 'photo_unreadable' && !(await calls.photos.look(key))) throw new NoLongerWanted() // it was deleted just now: looked at again
     if (failure.kind !== 'photo_unusable') throw error
     refuse(result, object, await reasonOfUnusable(error as Error, key, object, calls))
     result.error = failure.message
   }
+}
+
+/** The photo as a JPEG that Rekognition takes. It is that of this object, whose key and ETag stay the face's. */
+async function convertPhoto(
+  key: string,
+  { etag }: PhotoObject,
+  convert: Convert,
+  calls: Calls,
+): Promise<Photo> {
+  const answer = await persist(() => {
+    if (calls.remaining() < CONVERT_TIMEOUT_MS) throw new OutOfTime()
+    return convert({ key, etag })
+  }, calls)
+  if (answer.outcome === 'changed') throw new NoLongerWanted() // looked at again
+  if (answer.outcome === 'refused') throw new NotConvertible(answer.reason)
+  return { bytes: Buffer.from(answer.jpeg, 'base64') }
 }
 
 const MAY_HAVE_LANDED: ReadonlySet<FailureKind> = new Set(['unavailable', 'unclear'])
@@ -226,9 +256,14 @@ async function reasonOfUnusable(
   if (name === 'ImageTooLargeException')
     return size > MAX_PHOTO_BYTES ? 'photo_too_large' : 'photo_dimensions'
   if (name === 'InvalidParameterException') return 'photo_refused'
-  const format = formatOf(await photos.readStart(key, START_BYTES).catch(() => new Uint8Array()))
+  const format = await readFormat(key, { photos })
   if (format === 'jpeg' || format === 'png') return 'photo_damaged'
   return format === undefined ? 'photo_format' : `photo_${format}`
+}
+
+/** The format of a photo by its first bytes. Where these cannot be read, Rekognition's answer says what is wrong. */
+async function readFormat(key: string, { photos }: Pick<Calls, 'photos'>): Promise<string | undefined> {
+  return formatOf(await photos.readStart(key, START_BYTES).catch(() => new Uint8Array()))
 }
 
 /** Deletes the attendee's other faces. */

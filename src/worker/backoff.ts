@@ -14,6 +14,7 @@ const FIRST: Record<RetryKind, number> = {
   // Outages and missing rights. Five receives span minutes.
   unavailable: 15,
   photo_unreadable: 20,
+  conversion_failed: 20,
   invalid: 20,
   denied: 30,
   quota_exceeded: 30,

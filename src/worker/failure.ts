@@ -1,5 +1,6 @@
 import { RekognitionServiceException } from '@aws-sdk/client-rekognition'
 import { isThrottling } from '../core/collection.ts'
+import { ConverterError } from '../core/converter.ts'
 import { PhotoStoreError } from '../core/photo-store.ts'
 
 /**
@@ -9,6 +10,7 @@ import { PhotoStoreError } from '../core/photo-store.ts'
  * - `unclear`: Rekognition did not answer; the call may still land
  * - `photo_unusable`: the photo is of a kind or size that Rekognition can't take: skipped
  * - `photo_unreadable`: Rekognition could not read an object that is there: its rights, or another region
+ * - `conversion_failed`: the converter failed, which is no answer about the photo
  * - `collection_missing`
  * - `denied`: our role lacks a permission, of Rekognition or S3
  * - `quota_exceeded`: the collection holds as many faces as the account may have in one
@@ -20,6 +22,7 @@ export type FailureKind =
   | 'unclear'
   | 'photo_unusable'
   | 'photo_unreadable'
+  | 'conversion_failed'
   | 'collection_missing'
   | 'denied'
   | 'quota_exceeded'
@@ -55,9 +58,10 @@ export class FacesRemainError extends Error {
 /** Classifies what a call of Rekognition or S3 threw. */
 export function classify(error: unknown): Failure {
   if (!(error instanceof Error)) return { kind: 'unclear', message: String(error) }
-  if (error instanceof PhotoStoreError) {
+  if (error instanceof PhotoStoreError || error instanceof ConverterError) {
     const passing = error.status === 0 || error.status >= 500 || error.status === 429
-    return { kind: passing ? 'unavailable' : 'denied', message: error.message }
+    const failed = error instanceof ConverterError && error.status !== 403 ? 'conversion_failed' : 'denied'
+    return { kind: passing ? 'unavailable' : failed, message: error.message }
   }
   const message = `${error.name}: ${error.message}`
   if (error instanceof FacesRemainError) return { kind: 'unavailable', message }

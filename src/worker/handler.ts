@@ -1,6 +1,7 @@
 import sqsPartialBatchFailure from '@middy/sqs-partial-batch-failure'
 import type { SQSEvent } from 'aws-lambda'
 import { connectRekognition } from '../core/collection.ts'
+import { connectConverter } from '../core/converter.ts'
 import { databaseOf, middleware } from '../core/handler.ts'
 import { count, logger } from '../core/log.ts'
 import { connectPhotoStore } from '../core/photo-store.ts'
@@ -12,6 +13,8 @@ const settings = readSettings(process.env)
 const connect = databaseOf(settings)
 const rekognition = connectRekognition()
 const photos = connectPhotoStore(settings.photoBucket, settings.region, rekognition)
+const { converterFunction } = settings
+const convert = converterFunction && connectConverter(converterFunction, settings.region, rekognition)
 const sqs = connectSqs()
 
 function failed(error: unknown): void {
@@ -26,8 +29,10 @@ export const handler = middleware<SQSEvent, unknown>()
   .handler(async ({ Records }, context) => {
     try {
       const database = await connect()
-      return await work(Records, { settings, database, rekognition, photos, sqs }, () =>
-        context.getRemainingTimeInMillis(),
+      return await work(
+        Records,
+        { settings, database, rekognition, photos, sqs, ...(convert && { convert }) },
+        () => context.getRemainingTimeInMillis(),
       )
     } catch (error) {
       failed(error)

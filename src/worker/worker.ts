@@ -4,6 +4,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs'
 import type { SQSRecord } from 'aws-lambda'
 import { ensureCollection, type Listing, listFaces } from '../core/collection.ts'
 import type { LeasedJob, Next, Slots } from '../core/contract.ts'
+import type { Convert } from '../core/converter.ts'
 import { type Database, DatabaseError } from '../core/database.ts'
 import { count, countBy, logger, observe } from '../core/log.ts'
 import { attendeeKey, type JobRef, MessageError, readMessage } from '../core/message.ts'
@@ -31,6 +32,8 @@ export interface WorkerParts {
   database: Database
   rekognition: RekognitionClient
   photos: PhotoStore
+  /** Makes a JPEG of a photo that Rekognition does not take. Without it such attendees are skipped. */
+  convert?: Convert
   sqs: SQSClient
 }
 
@@ -50,6 +53,9 @@ type Verdict =
   | { kind: 'done' }
   | { kind: 'wait'; seconds: number; reason: string }
   | { kind: 'retry'; why: RetryKind; reason: string }
+
+/** Photos of a batch that are converted at once: each takes a converter of its own, and its answer memory here. */
+const CONVERSIONS_AT_ONCE = 4
 
 /** Between calls when Rekognition throttles and the database, which knows the pace, is away. */
 const BLIND_PAUSE_MS = 2_000
@@ -189,11 +195,13 @@ class Batch {
   readonly #jobs: LeasedJob[]
   readonly #listings = once<Listing>()
   readonly #creations = once<boolean>()
+  readonly #convert: Convert | undefined
   #readAt: number
   #reading: Promise<unknown> | undefined
 
   constructor(parts: WorkerParts, jobs: LeasedJob[], slots: Slots, readAt: number, remaining: Remaining) {
     this.#parts = parts
+    this.#convert = parts.convert && atMost(CONVERSIONS_AT_ONCE, parts.convert)
     this.#jobs = jobs
     this.#readAt = readAt
     this.#remaining = remaining
@@ -210,6 +218,7 @@ class Batch {
     return {
       rekognition,
       photos,
+      convert: this.#convert,
       severalFaces: settings.severalFaces,
       collection,
       list: () => this.#listings(event_id, () => listFaces(rekognition, collection)),
@@ -283,6 +292,26 @@ function once<T>(): (key: string, run: () => Promise<T>) => Promise<T> {
     })
     running.set(key, started)
     return started
+  }
+}
+
+/** Runs so many at once; the others wait in line. */
+function atMost<Input, Output>(
+  places: number,
+  run: (input: Input) => Promise<Output>,
+): (input: Input) => Promise<Output> {
+  const line: (() => void)[] = []
+  let free = places
+  return async (input) => {
+    if (free > 0) free--
+    else await new Promise<void>((enter) => line.push(enter))
+    try {
+      return await run(input)
+    } finally {
+      const enter = line.shift()
+      if (enter) enter()
+      else free++
+    }
   }
 }
 

@@ -188,6 +188,7 @@ export class Invocation {
     return {
       bucket: photos.bucket,
       look: (key) => over(`look ${key}`, () => photos.look(key)),
+      read: (key, maxBytes) => over(`read all of ${key}`, () => photos.read(key, maxBytes)),
       readStart: (key, bytes) => over(`read ${key}`, () => photos.readStart(key, bytes)),
     }
   }

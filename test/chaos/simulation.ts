@@ -68,6 +68,8 @@ const MINUTE = 60_000
 const SCHEDULER_SECONDS = 60
 /** Consent is read again when it is too old, which may take as long as the database may. */
 const OLDEST_CONSENT_MS = DESIRED_STATE_MAX_AGE_MS + DATABASE_TIMEOUT_MS
+/** Between a worker's look at an object and its call, a slot may have to be waited for. */
+const CROSSING_MS = 20_000
 const SECRET = 'not so secret a secret'
 
 /**
@@ -159,6 +161,11 @@ class Simulation {
   readonly #once = new Set<string>()
   readonly #claims = new Map<string, number>()
   readonly #poison: string[] = []
+  /**
+   * Photos that were indexed just after their object was replaced. In a bucket without versions the worker may have looked at the
+   * object before: then it knows this content by the wrong ETag, and indexes it once more.
+   */
+  readonly #crossed = new Set<string>()
   #excused = new Set<string>()
   readonly #calls: Calls = { made: 0, unusable: 0, needed: 0, idle: 0 }
   #deadLetters = 0
@@ -467,9 +474,12 @@ class Simulation {
     // Of a face that the app put there by itself, only IndexFaces tells that it is of this photo.
     const ours = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${imageId}`)
     const held = found === 'held' && ours
+    const crossed = this.#crossed.has(`${event}/${user} ${photo} ${imageId}`)
+    if (this.#clock.now() - (this.#world.replacedAt.get(photo) ?? Number.NEGATIVE_INFINITY) < CROSSING_MS)
+      this.#crossed.add(`${event}/${user} ${photo} ${imageId}`)
     this.#calls[held ? 'idle' : 'needed']++
     const again = this.#isAgain(`IndexFaces ${event}/${user} ${photo} ${imageId} ${version}`)
-    if (this.#isStrict && (held || again))
+    if (this.#isStrict && !crossed && (held || again))
       this.#found.push({
         promise: 'one IndexFaces call per attendee and photo',
         about: { event, user },

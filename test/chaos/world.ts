@@ -63,6 +63,8 @@ export class World {
   readonly busy = new Set<string>()
   /** Events that a restored backup knows as not claimed: a collection of theirs is an orphan until they are. */
   readonly unclaimedAgain = new Set<string>()
+  /** When the object of a key was last put in the place of another. */
+  readonly replacedAt = new Map<string, number>()
   /** When something last happened that no trigger and no bucket told of: reconcile has to find it. */
   unnoticedAt: number | undefined
   #changes = 0
@@ -156,6 +158,7 @@ export class World {
   /** The app confirms an upload by naming the key once more, or the bucket tells of it. */
   async #confirm(key: string, byBucket: boolean): Promise<void> {
     if (byBucket) {
+      if (this.#locked) return // the word is lost; it would wait for the lock, and the simulated clock for it
       await this.#clock.during(() => this.#stage.sql.query('select public.indexing_note_photos($1)', [[key]]))
       return
     }
@@ -390,6 +393,7 @@ export class World {
     if (held || !this.#meddles || !this.#consents.has(`${event}/${user}`)) return
     await this.#consent(event, user, false, 0, true)
     await this.#consent(event, user, true, 0, false)
+    if (this.#locked) return
     await this.#clock.during(() =>
       this.#stage.sql.query(
         'select public.indexing_process_changes(true, 5000), public.indexing_process_changes(false, 5000)',
@@ -590,6 +594,7 @@ export class World {
         this.#replaced.delete(key)
         if (random.chance(0.1)) return // the person gives up
         await this.#upload(key, `face ${random.uuid()}`, true)
+        this.replacedAt.set(key, this.#clock.now())
         this.#history.note({ user }, `the app: object ${key} is there again`)
         this.unnoticedAt = this.#clock.now()
         await this.#clock.sleep(random.pick([0, 1_000, 5_000]))

@@ -23,13 +23,14 @@ function part(text: string, pattern: RegExp): string {
 async function reasonsGiven(): Promise<string[]> {
   const sql = await textOf('supabase/source/')
   const worker = await textOf('src/worker/')
+  const converter = await textOf('src/converter/')
   const core = await textOf('src/core/')
   const formats = wordsIn(part(core, /const FORMATS[^=]*= \[(.*?)\n\]/s), /\['(\w+)'/g)
   return [
     ...wordsIn(part(sql, /select case\n((?:(?!select case).)*?)end as reason\n/s), /then '(\w+)'/g),
     ...wordsIn(sql, /'(\w+)' as reason|\breason :?= '(\w+)'|coalesce\(\w+\.reason, '(\w+)'\)/g),
     ...wordsIn(part(worker, /export type FailureKind =(.*?)\n\n/s), /'(\w+)'/g),
-    ...wordsIn(worker, /'(photo_\w+)'/g),
+    ...wordsIn(worker + converter, /'(photo_\w+)'/g),
     ...formats.map((format) => `photo_${format}`),
     ...wordsIn(part(core, /QUALITY_REASONS[^{]*\{(.*?)\n\}/s), /: '(\w+)'/g),
     ...wordsIn(core, /'((?:no_face|face_\w+|several_faces))'/g),

@@ -41,6 +41,13 @@ describe('the durations of the policy fit each other', () => {
     expect(await timeoutOf('scheduler')).toBeGreaterThan(2 * seconds(policy.SCHEDULER_RESERVE_MS))
   })
 
+  it('a worker waits for the converter as long as that may take, and has time for it at its beginning', async () => {
+    expect(seconds(policy.CONVERT_TIMEOUT_MS)).toBeGreaterThan(await timeoutOf('converter'))
+    expect((await timeoutOf('worker')) * 1000).toBeGreaterThan(
+      policy.CONVERT_TIMEOUT_MS + policy.WORKER_RESERVE_MS,
+    )
+  })
+
   it('a send batch is given up only when its scheduler has ended', async () => {
     expect(policy.SEND_BATCH_SECONDS).toBeGreaterThan(await timeoutOf('scheduler'))
   })

@@ -38,6 +38,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       ALARM_EMAIL: 'nobody',
       ALARM_TOPIC_ARN: 'on-call',
       NUDGE_CONCURRENCY: 'all',
+      CONVERT_PHOTOS: 'yes',
       KMS_KEY_ARN: 'alias/own',
     })
     expect(code).not.toBe(0)
@@ -52,6 +53,7 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       'ALARM_EMAIL',
       'ALARM_TOPIC_ARN',
       'NUDGE_CONCURRENCY',
+      'CONVERT_PHOTOS',
       'KMS_KEY_ARN',
     ])
       expect(output).toMatch(new RegExp(`^ +${setting} .*is not `, 'm'))

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { unzipSync } from 'fflate'
 
 const project = fileURLToPath(new URL('../../', import.meta.url))
-export const FUNCTIONS = ['scheduler', 'nudge', 'worker', 'finalizer', 'photos'] as const
+export const FUNCTIONS = ['scheduler', 'nudge', 'worker', 'converter', 'finalizer', 'photos'] as const
 export type FunctionName = (typeof FUNCTIONS)[number]
 
 export interface Outcome {

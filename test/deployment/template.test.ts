@@ -41,7 +41,7 @@ beforeAll(async () => {
 }, PATIENCE_MS)
 afterAll(() => service.remove())
 
-const functions = ['Scheduler', 'Nudge', 'Worker', 'Finalizer', 'Photos']
+const functions = ['Scheduler', 'Nudge', 'Worker', 'Converter', 'Finalizer', 'Photos']
 
 /** The properties of a resource of the template. */
 const propertiesOf = (logicalId: string, of = packaged): Record<string, unknown> => {
@@ -56,7 +56,7 @@ const ofType = (type: string, of = packaged): [string, Resource][] =>
 describe('no secret', () => {
   it('of the environment is in any file of the package, zipped or not', async () => {
     const files = await readdir(packaged.directory)
-    expect(files).toHaveLength(8) // two templates, the state, five zips
+    expect(files).toHaveLength(9) // two templates, the state, six zips
     const contents = await Promise.all(files.map((file) => readFile(join(packaged.directory, file))))
     const zipped = Object.values(packaged.zips).flatMap(({ files }) => Object.values(files))
     for (const content of [...contents, ...zipped]) expect(Buffer.from(content).includes(SECRET)).toBe(false)
@@ -369,6 +369,17 @@ describe('the role of', () => {
       'rekognition:DeleteFaces': collections,
       's3:GetObject': ['arn:aws:s3:::profile-photos/*'],
       's3:GetObjectVersion': ['arn:aws:s3:::profile-photos/*'],
+      's3:ListBucket': ['arn:aws:s3:::profile-photos'],
+      'lambda:InvokeFunction': [
+        'arn:aws:lambda:eu-central-1:123456789012:function:event-indexer-prod-converter',
+      ],
+    })
+  })
+
+  it('the converter allows to read photos, and nothing else', () => {
+    expect(allowedBy('ConverterIamRoleLambdaExecution')).toEqual({
+      ...logs('converter'),
+      's3:GetObject': ['arn:aws:s3:::profile-photos/*'],
       's3:ListBucket': ['arn:aws:s3:::profile-photos'],
     })
   })
