@@ -6,6 +6,7 @@ import type { Session } from '../../cli/session.ts'
 import { groupPhotos, portraitsFromGroupPhotos } from '../../local/photos.ts'
 import type { FaceEngine } from '../../local/rekognition/engine.ts'
 import { startFacesEngine } from '../../local/rekognition/faces-engine.ts'
+import { convertObject } from '../../src/converter/converter.ts'
 import { runCommand } from '../support/operator.ts'
 import { openStage, type Stage } from '../support/stage.ts'
 
@@ -56,6 +57,8 @@ let stage: Stage
 beforeAll(async () => {
   engine = await startFacesEngine()
   stage = await openStage(engine)
+  const { photos } = stage.parts
+  stage.parts.convert = (photo) => convertObject(photo, photos) // as deployed, less the invocation
 }, 120_000)
 
 afterAll(async () => {
