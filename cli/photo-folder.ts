@@ -27,7 +27,7 @@ export async function openPhotoFolder(folder: string): Promise<PhotoStore> {
       const content = file === undefined ? undefined : await readFile(file).catch(orNoFile)
       if (!content) return undefined
       const etag = createHash('md5').update(content).digest('hex')
-      return { etag, versionId: undefined, size: content.length }
+      return { etag, versionId: undefined, size: content.length, contentType: undefined }
     },
 
     async read(key) {

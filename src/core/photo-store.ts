@@ -10,6 +10,8 @@ export interface PhotoObject {
   versionId: string | undefined
   /** In bytes. */
   size: number
+  /** As it was uploaded: a hint, which may be wrong. */
+  contentType: string | undefined
 }
 
 /** S3 refused or did not answer. `status` is that of HTTP, 0 when there was no answer. */
@@ -78,6 +80,7 @@ export function connectPhotoStore(
         etag: etagOf(headers),
         versionId: headers['x-amz-version-id'] === 'null' ? undefined : headers['x-amz-version-id'],
         size: Number(headers['content-length'] ?? 0),
+        contentType: headers['content-type'],
       }
     },
 

@@ -197,13 +197,12 @@ async function indexFace(
   }
   const index = () => atPace(job, call, calls)
   try {
-    if (calls.convert && (object.size > MAX_PHOTO_BYTES || isConvertible(await readFormat(key, calls))))
+    if (calls.convert && (object.size > MAX_PHOTO_BYTES || (await isToConvert(key, object, calls))))
       photo = await convertPhoto(key, object, calls.convert, calls)
     const indexed = await persist(index, calls).catch(async (error) => {
       if (classify(error).kind === 'collection_missing' && (await calls.createCollection()))
         return persist(index, calls)
-      // How many pixels are too many is not documented: Rekognition says so.
-      if (!calls.convert || 'bytes' in photo || error.name !== 'ImageTooLargeException') throw error
+      if (!calls.convert || 'bytes' in photo || !(await canConvert(error, key, calls))) throw error
       photo = await convertPhoto(key, object, calls.convert, calls)
       return persist(index, calls)
     })
@@ -241,6 +240,18 @@ async function convertPhoto(
   if (answer.outcome === 'refused') throw new NotConvertible(answer.reason)
   return { bytes: Buffer.from(answer.jpeg, 'base64') }
 }
+
+/** Whether Rekognition will not take a photo as it is. One that is uploaded as JPEG or PNG is taken for that, and costs no request. */
+const isToConvert = async (key: string, { contentType }: PhotoObject, calls: Calls): Promise<boolean> =>
+  contentType !== 'image/jpeg' && contentType !== 'image/png' && isConvertible(await readFormat(key, calls))
+
+/**
+ * Whether the converter can mend why Rekognition has refused a photo: it was uploaded under a wrong content type, or has too
+ * many pixels, of which the limit is not documented.
+ */
+const canConvert = async ({ name }: Error, key: string, calls: Calls): Promise<boolean> =>
+  name === 'ImageTooLargeException' ||
+  (name === 'InvalidImageFormatException' && isConvertible(await readFormat(key, calls)))
 
 const MAY_HAVE_LANDED: ReadonlySet<FailureKind> = new Set(['unavailable', 'unclear'])
 

@@ -101,8 +101,9 @@ export async function openStage(engine: FaceEngine = syntheticEngine()) {
   const upload = async (
     content: string | Uint8Array = randomUUID(),
     key = `photos/${randomUUID()}.jpg`,
+    contentType?: string,
   ): Promise<string> => {
-    await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content }))
+    await s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: content, ContentType: contentType }))
     imageIds.set(key, imageIdOf(Buffer.from(content)))
     return key
   }

@@ -2,6 +2,7 @@ import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { convertObject } from '../../src/converter/converter.ts'
 import { type Convert, ConverterError } from '../../src/core/converter.ts'
+import type { PhotoStore } from '../../src/core/photo-store.ts'
 import { openStage, type Stage } from '../support/stage.ts'
 
 let stage: Stage
@@ -16,6 +17,8 @@ afterEach(() => stage.rekognition.setFaults(undefined))
 afterAll(() => stage.close())
 
 const conversions: string[] = []
+/** The photos whose first bytes were read. */
+const starts: string[] = []
 const convert: Convert = (photo) => {
   conversions.push(photo.key)
   return convertObject(photo, stage.parts.photos)
@@ -30,13 +33,25 @@ interface Job {
 }
 
 /** One attendee with this photo, after one pass of a worker that has this converter. */
-async function afterOnePass(photo: Buffer | string, converter: Convert | null = convert, forMs?: number) {
+async function afterOnePass(
+  photo: Buffer | string,
+  converter: Convert | null = convert,
+  { forMs, contentType }: { forMs?: number; contentType?: string } = {},
+) {
   conversions.length = 0
-  const key = await stage.upload(photo)
+  starts.length = 0
+  const key = await stage.upload(photo, undefined, contentType)
   const event = await stage.createEvent()
   const user = await stage.createAttendee(event, { photo: key })
   await stage.runScheduler()
-  const parts = converter ? { ...stage.parts, convert: converter } : stage.parts
+  const photos: PhotoStore = {
+    ...stage.parts.photos,
+    readStart: (name, bytes) => {
+      starts.push(name)
+      return stage.parts.photos.readStart(name, bytes)
+    },
+  }
+  const parts = { ...stage.parts, photos, ...(converter && { convert: converter }) }
   await stage.runWorker(await stage.receive(event), parts, forMs)
   const jobs = await stage.sql<Job>(
     'select state, reason, index_calls, photo_key, photo_etag from indexing.face_jobs where (event_id, user_id) = ($1, $2)',
@@ -100,6 +115,21 @@ describe('a photo that Rekognition does not take', () => {
     expect(job).toMatchObject({ state: 'indexed', index_calls: 2 })
   })
 
+  it.each(['image/jpeg', 'image/png'])(
+    'and was uploaded as %s is converted once Rekognition has refused it',
+    async (contentType) => {
+      let refused = false
+      stage.rekognition.setFaults(({ operation }) => {
+        if (operation !== 'IndexFaces' || refused) return undefined
+        refused = true
+        return { type: 'error', strikes: 'before', error: 'InvalidImageFormatException' }
+      })
+      const { key, job } = await afterOnePass(webp, convert, { contentType })
+      expect(conversions).toEqual([key])
+      expect(job).toMatchObject({ state: 'indexed', index_calls: 2 })
+    },
+  )
+
   it('is skipped with its format as the reason where nothing is converted', async () => {
     stage.rekognition.setFaults(({ operation }) =>
       operation === 'IndexFaces'
@@ -118,7 +148,7 @@ describe('a photo that Rekognition does not take', () => {
   })
 
   it('waits for a worker with time, when there is too little of it', async () => {
-    const { job } = await afterOnePass(webp, convert, 20_000)
+    const { job } = await afterOnePass(webp, convert, { forMs: 20_000 })
     expect(conversions).toEqual([])
     expect(job).toMatchObject({ state: 'queued', index_calls: 0 })
   })
@@ -142,4 +172,20 @@ it('JPEG and PNG go to Rekognition as they are', async () => {
     expect(conversions).toEqual([])
     expect(job).toMatchObject({ state: 'indexed', index_calls: 1 })
   }
+})
+
+describe('a photo that Rekognition takes', () => {
+  it.each(['jpeg', 'png'] as const)('and was uploaded as image/%s costs no more requests', async (format) => {
+    const photo = await sharp(webp).toFormat(format).toBuffer()
+    const { job } = await afterOnePass(photo, convert, { contentType: `image/${format}` })
+    expect(job).toMatchObject({ state: 'indexed', index_calls: 1 })
+    expect([...starts, ...conversions]).toEqual([])
+  })
+
+  it('and was uploaded without a content type is known by its first bytes', async () => {
+    const { key, job } = await afterOnePass(await sharp(webp).jpeg().toBuffer())
+    expect(job).toMatchObject({ state: 'indexed', index_calls: 1 })
+    expect(starts).toEqual([key])
+    expect(conversions).toEqual([])
+  })
 })
