@@ -133,7 +133,7 @@ describe('what is sent to the page', () => {
     expect(await one(owner, 'select count(*)::int from indexing.pauses')).toBe(0)
   })
 
-  it('pauses everything, also while there is no event, and says so', async () => {
+  it('pauses everything, also while there is no event, and shows that on the page', async () => {
     const { environment, owner } = await openOperated()
     const { get, post } = await openedDashboard(environment)
     await post('/pause')

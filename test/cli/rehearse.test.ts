@@ -109,7 +109,7 @@ it('a photo that is not there is missing, and one that we may not read is a faul
   ])
 })
 
-it('of an event that is not active yet the photos are looked at all the same', async () => {
+it('looks at the photos of an event that is not active yet', async () => {
   const { document, event, sql, upload, with: attendee } = await upcomingEvent()
   await attendee(await upload('a face'))
   await sql('update events set is_active = false where event_id = $1', [event])

@@ -66,7 +66,7 @@ afterAll(async () => {
   await engine.close()
 })
 
-it('agrees with what becomes of each attendee, and with who is recognised at the door', async () => {
+it('predicts the outcome of each attendee, and who is recognised at the door', async () => {
   await stage.runScheduler()
   const event = await stage.createEvent(3 * 24 * 60)
   const portraits = await portraitsFromGroupPhotos(engine)

@@ -155,7 +155,7 @@ it('a collection that cannot be created shows in the metrics from the first run 
   expect(written.get('FailedEvents')).toBe(1)
 })
 
-it('jobs that have failed, whoever ended them, are in the metric as long as they have', async () => {
+it('failed jobs are in the metric until they are mended, whichever part ended them', async () => {
   const event = await stage.createEvent()
   const user = await stage.createAttendee(event)
   await stage.runScheduler()

@@ -102,7 +102,7 @@ describe('a photo that Rekognition does not take', () => {
     expect(await stage.statusOf(event)).toBe('completed')
   })
 
-  it('since it has too many pixels is converted once Rekognition says so', async () => {
+  it('and has too many pixels is converted once Rekognition has refused it', async () => {
     let refused = false
     stage.rekognition.setFaults(({ operation }) => {
       if (operation !== 'IndexFaces' || refused) return undefined
