@@ -18,6 +18,13 @@ const PAGES = [
   ['/log', 'Log'],
 ] as const
 
+const head = (title: string): Html => html`
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="light dark">
+    <title>${title} · event-indexer</title>
+    <link rel="stylesheet" href="/assets/page.css">`
+
 /** A whole page. */
 export function layout(
   title: string,
@@ -27,13 +34,8 @@ export function layout(
 ): Html {
   return html`<!doctype html>
 <html lang="en">
-  <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta name="color-scheme" content="light dark">
-    <title>${title} · event-indexer</title>
+  <head>${head(title)}
     <link rel="icon" href="/assets/icon.svg">
-    <link rel="stylesheet" href="/assets/page.css">
     <script src="/assets/live.js" defer></script>
   </head>
   <body>
@@ -61,12 +63,6 @@ export function layout(
 /** A page that says why there is nothing else to see. */
 export const refusal = (title: string, why: string): Html => html`<!doctype html>
 <html lang="en">
-  <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta name="color-scheme" content="light dark">
-    <title>${title} · event-indexer</title>
-    <link rel="stylesheet" href="/assets/page.css">
-  </head>
+  <head>${head(title)}</head>
   <body><main><h1>${title}</h1><p>${why}</p></main></body>
 </html>`

@@ -1,8 +1,7 @@
 import type { SearchFacesByImageResponse } from '@aws-sdk/client-rekognition'
 import { z } from 'zod'
-import { action, facesIn } from '../action.ts'
-import { RekognitionError } from '../errors.ts'
-import { screen } from '../quality-filter.ts'
+import { action } from '../action.ts'
+import { searchedFace } from '../searched-face.ts'
 import {
   collectionIdSchema,
   faceMatchThresholdSchema,
@@ -22,18 +21,9 @@ export const searchFacesByImage = action({
     QualityFilter: qualityFilterSchema.default('NONE'),
   }),
   async run(input, service, clientGone): Promise<SearchFacesByImageResponse> {
-    const { collections, engine, photos } = service
+    const { collections, engine } = service
     collections.get(input.CollectionId)
-    const photo = await photos.read(input.Image)
-    const faces = await facesIn(photo.bytes, service, clientGone)
-
-    const [largest] = screen(faces, input.QualityFilter).accepted
-    if (!largest) {
-      throw new RekognitionError(
-        'InvalidParameterException',
-        'There are no faces in the image. Should be at least 1.',
-      )
-    }
+    const { largest } = await searchedFace(input.Image, input.QualityFilter, service, clientGone)
     const matches = collections
       .get(input.CollectionId)
       .matches(
