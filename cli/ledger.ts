@@ -2,6 +2,7 @@ import { hostname, userInfo } from 'node:os'
 import type {
   Arguments,
   AttendeeJob,
+  Drift,
   Job,
   JobState,
   KeptLetter,
@@ -103,6 +104,9 @@ export function connectLedger(url: string, apiKey: ApiKey) {
     /** What operators have done about this event and about everything, or in all: the latest first, so many. */
     actions: (event: string | null, page: number): Promise<OperatorAction[]> =>
       database.actions({ event, page }),
+
+    /** What the last reconciles of an event have found, the latest first. */
+    drift: (event: string): Promise<Drift[]> => database.drift({ event }),
 
     async replay(request: ReplayRequest) {
       const replayed = await database.replay(request)

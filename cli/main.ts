@@ -81,6 +81,9 @@ be added, never changed. Times are ISO 8601.
     failures[]          { user_id, reason, error, attempts }
     skips[]             { user_id, reason, photo_key, to_attendee }, the last in
                         words that can be passed on, or null
+    drift[]             what reconciles have found and put right, the latest
+                        first: { at, extra, missing, doubled, unnoticed,
+                        stale_photos, recreated }; see audit --help
     attendee_list[]     with --state: { user_id, name, state, reason, error,
                         to_attendee, photo_key, face_id, attempts, index_calls }
 `

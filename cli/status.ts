@@ -1,5 +1,6 @@
 import type {
   CollectionState,
+  Drift,
   Forecast,
   Job,
   JobState,
@@ -72,10 +73,12 @@ export type Attendees = Record<'indexed' | 'skipped' | 'failed' | 'erased' | 'qu
 
 export type EventStatus = ClaimedEvent | UnclaimedEvent
 
-/** The attendees of an event who are not in its collection though they consent, each with what happened in words. */
+/** The attendees of an event who are not in its collection though they consent, each with what happened in words; and what reconcile found. */
 export interface Details {
   failures: Pick<Job, 'user_id' | 'reason' | 'error' | 'attempts'>[]
   skips: (Pick<Job, 'user_id' | 'reason' | 'photo_key'> & { to_attendee: string | null })[]
+  /** The latest first. */
+  drift: Drift[]
 }
 
 /** One attendee of an event, with the words for their reason. */
@@ -161,10 +164,11 @@ export async function withNames(
   }))
 }
 
-/** Who of an event is not in its collection, and why. */
+/** Who of an event is not in its collection, and why; and what reconcile found. */
 export async function lookAtDetails(ledger: Ledger, event: string): Promise<Details> {
-  const jobs = await ledger.jobs(event, ['failed', 'skipped'])
+  const [jobs, drift] = await Promise.all([ledger.jobs(event, ['failed', 'skipped']), ledger.drift(event)])
   return {
+    drift,
     failures: jobs
       .filter(({ state }) => state === 'failed')
       .map(({ user_id, reason, error, attempts }) => ({ user_id, reason, error, attempts })),

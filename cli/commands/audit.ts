@@ -16,6 +16,7 @@ import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt, lookAtEvent } from '../status.ts'
 import { jsonOf } from '../terminal.ts'
 import { viewAudited, viewOrphans } from '../views/audit.ts'
+import { viewDrift } from '../views/drift.ts'
 import { viewOverview } from '../views/overview.ts'
 import { watch } from '../watch.ts'
 import { amount, figure } from '../words.ts'
@@ -73,6 +74,7 @@ class Audit {
     if (event && audited.length === 0) throw new OperatorError(EXIT.notDone, await this.#whyNot(event))
     const wrong = audited.filter(differs)
     if (all) this.#say(this.#sum(audited.length, wrong.length))
+    if (event) await this.#tellDrift(event)
 
     let left: Audited[] | null = null
     if (repair && wrong.length > 0) {
@@ -88,6 +90,14 @@ class Audit {
   /** With --all, only the collections that differ. */
   #tell(audited: Audited): void {
     if (!this.#options.all || differs(audited)) this.#say(`${viewAudited(audited, this.#session.terminal)}\n`)
+  }
+
+  /** What reconciles have found before. */
+  async #tellDrift(event: string): Promise<void> {
+    const { system, terminal } = this.#session
+    const drift = await this.#ledger.drift(event)
+    if (drift.length > 0)
+      this.#say(`${viewDrift(drift, { terminal, now: new Date(), option: system.option })}\n`)
   }
 
   #sum(events: number, wrong: number): string {

@@ -77,7 +77,7 @@ const allEvents = (ledger: Ledger) => async (): Promise<Seen> => ({
   list: null,
 })
 
-/** Looks at one event. Who is not in its collection is asked for again only when their number has changed. */
+/** Looks at one event. Who is not in its collection is asked for again only when their number has changed, or after a reconcile. */
 function oneEvent(
   event: string,
   states: JobState[],
@@ -89,9 +89,9 @@ function oneEvent(
   return async () => {
     const { status, pace } = await lookAtEvent(ledger, event)
     if (status.state !== 'unclaimed') {
-      const reasons = JSON.stringify([status.failed, status.skipped])
-      if (reasons !== detailed) details = await lookAtDetails(ledger, event)
-      detailed = reasons
+      const changed = JSON.stringify([status.failed, status.skipped, status.reconciled_at])
+      if (changed !== detailed) details = await lookAtDetails(ledger, event)
+      detailed = changed
     }
     const list = states.length > 0 ? await lookAtAttendees(ledger, event, states, nameColumn) : null
     return { events: [status], pace, details, list }

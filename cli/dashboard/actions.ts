@@ -2,6 +2,7 @@ import { connectSqs } from '../../src/core/queue.ts'
 import { type Audited, auditEvents, differs, finishRepair } from '../audit.ts'
 import { collectionsOf } from '../collections.ts'
 import { countDeadLetters } from '../commands/dead-letters.ts'
+import { differencesInWords } from '../differences.ts'
 import { EXIT, OperatorError } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
 import { pause, resume } from '../pause.ts'
@@ -10,7 +11,6 @@ import { REPLAYABLE } from '../reasons.ts'
 import { announce, previewOf, replay, sendOutboxAndTell } from '../replay.ts'
 import { type EventStatus, lookAt, lookAtEvent, openOf } from '../status.ts'
 import type { System } from '../system.ts'
-import { KINDS } from '../views/audit.ts'
 import { nameOf } from '../views/view.ts'
 import { amount, figure } from '../words.ts'
 import type { Question } from './pages/confirm.ts'
@@ -192,14 +192,9 @@ async function compare({ ledger, system }: ActionParts, event: string, repair: b
 function linesOf(audited: Audited): string[] {
   const { differences, faces, foreign, recreated } = audited
   if (!differs(audited)) return [`The collection is as it should be: ${amount(faces, 'face')} of attendees.`]
-  const kinds = Object.entries(KINDS).flatMap(([kind, words]) => {
-    const count = differences[kind as keyof typeof KINDS]
-    return count > 0 ? [`${amount(count, 'attendee')} ${words}.`] : []
-  })
   return [
     `The collection holds ${amount(faces, 'face')} of attendees.`,
-    ...kinds,
-    ...(recreated ? ['It was gone: it is made anew, and everybody is indexed again.'] : []),
+    ...differencesInWords({ ...differences, recreated }).map((line) => `${line}.`),
     ...(foreign > 0
       ? [`${amount(foreign, 'face')} whose ExternalImageId is no user id: never touched.`]
       : []),

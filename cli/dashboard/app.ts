@@ -103,13 +103,17 @@ export function dashboardOf(
 
   app.get('/events/:event', async (context) => {
     const event = idIn(context, 'event')
-    const { status, pace } = await lookAtEvent(await ledger(), event)
-    const failures =
-      status.state !== 'unclaimed' && status.attendees.failed > 0
-        ? await (await ledger()).jobsAfter(event, ['failed'], null, FAILURES)
-        : []
-    const actions = await (await ledger()).actions(event, ACTIONS_OF_EVENT)
-    return show(context, nameOf(status), (page) => eventPage(status, pace, { failures, actions }, page))
+    const open = await ledger()
+    const { status, pace } = await lookAtEvent(open, event)
+    const hasFailed = status.state !== 'unclaimed' && status.attendees.failed > 0
+    const [failures, drift, actions] = await Promise.all([
+      hasFailed ? open.jobsAfter(event, ['failed'], null, FAILURES) : [],
+      open.drift(event),
+      open.actions(event, ACTIONS_OF_EVENT),
+    ])
+    return show(context, nameOf(status), (page) =>
+      eventPage(status, pace, { failures, drift, actions }, page),
+    )
   })
 
   app.get('/events/:event/curve.svg', async (context) => {

@@ -1,16 +1,8 @@
 import { type Audited, differs } from '../audit.ts'
+import { kindsOf, RECREATED } from '../differences.ts'
 import type { Session } from '../session.ts'
 import type { Terminal } from '../terminal.ts'
 import { amount, figure } from '../words.ts'
-
-/** What each difference means. */
-export const KINDS: Record<keyof Audited['differences'], string> = {
-  extra: 'attendees who should have no face',
-  missing: 'whose face is gone',
-  doubled: 'attendees with several faces, or another face than the ledger has',
-  unnoticed: 'attendees whose change the ledger does not know yet',
-  stale_photos: 'attendees whose photo was replaced after it was indexed',
-}
 
 const SHOWN = 20
 
@@ -19,18 +11,12 @@ export function viewAudited(audited: Audited, { paint }: Terminal): string {
   const { differences, event_id, faces, foreign, recreated, who } = audited
   const head = `${paint('bold', event_id)}  ${amount(faces, 'face')} of attendees`
   if (!differs(audited)) return `${head}\n  ${paint('green', 'as it should be')}`
-  const kinds = Object.entries(KINDS).flatMap(([kind, words]) => {
-    const n = differences[kind as keyof Audited['differences']]
-    return n > 0 ? [`  ${paint('yellow', kind.padEnd(14))}${figure(n).padStart(7)}  ${words}`] : []
-  })
-  if (recreated)
-    kinds.push(
-      `  ${paint('yellow', 'the collection was gone')}: it is made anew, and everybody is indexed again`,
-    )
+  const line = (kind: string, count: number, words: string) =>
+    `  ${paint('yellow', kind.padEnd(14))}${figure(count).padStart(7)}  ${words}`
+  const kinds = kindsOf(differences).map(({ count, kind, words }) => line(kind, count, words))
+  if (recreated) kinds.push(`  ${RECREATED}`)
   if (foreign > 0)
-    kinds.push(
-      `  ${paint('yellow', 'foreign'.padEnd(14))}${figure(foreign).padStart(7)}  faces whose ExternalImageId is no user id; they are never touched`,
-    )
+    kinds.push(line('foreign', foreign, 'faces whose ExternalImageId is no user id; they are never touched'))
   const shown = who.slice(0, SHOWN).map(({ difference, user_id }) => `    ${user_id}  ${difference}`)
   const more = who.length > SHOWN ? [`    … and ${figure(who.length - SHOWN)} more: --json lists them`] : []
   return [head, ...kinds, ...shown, ...more].join('\n')

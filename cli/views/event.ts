@@ -4,13 +4,19 @@ import { type AttendeeRow, type ClaimedEvent, type Details, type EventStatus, op
 import { plain, type Terminal, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
 import { concernsOf, viewConcern } from './concerns.ts'
+import { viewDrift } from './drift.ts'
 import { nameOf, rateOf, readyOf, STYLES, statusOf, type View } from './view.ts'
 
 /** One event with everything about it: what failed and why, who was skipped and what to tell them. */
 export function viewEvent(event: EventStatus, details: Details | null, view: View): string {
   const parts = [viewHead(event, view), viewFacts(event, view)]
   if (event.state !== 'unclaimed') parts.push(viewOpen(event, view))
-  if (details) parts.push(viewFailures(event, details, view), viewSkips(event, details, view))
+  if (details)
+    parts.push(
+      viewFailures(event, details, view),
+      viewSkips(event, details, view),
+      viewDrift(details.drift, view),
+    )
   return parts.filter(Boolean).join('\n\n')
 }
 

@@ -122,6 +122,20 @@ const reconciled = z.object({
 })
 export type Reconciled = z.output<typeof reconciled>
 
+const differences = {
+  extra: z.number(),
+  missing: z.number(),
+  doubled: z.number(),
+  unnoticed: z.number(),
+  stale_photos: z.number(),
+}
+/** How many attendees of an event differed from what they should be, by kind. */
+export type Differences = z.output<z.ZodMiniObject<typeof differences>>
+
+const drift = z.object({ at: z.string(), ...differences, recreated: z.boolean() })
+/** What one reconcile of an event has found and put right. */
+export type Drift = z.output<typeof drift>
+
 const forecast = z.object({
   tps: z.number(),
   rate: z.number(),
@@ -384,7 +398,11 @@ export const CONTRACT = {
     },
     answer: reconciled,
   },
-  reconcile_done: { args: { event: uuid, as_of: timestamp }, answer: z.boolean() },
+  reconcile_done: {
+    args: { event: uuid, as_of: timestamp, differences: optional(json<Omit<Drift, 'at'>>()) },
+    answer: z.boolean(),
+  },
+  drift: { args: { event: uuid, page: optional(integer) }, answer: z.array(drift) },
   open_collections: { args: { after: optional(uuid), page: optional(integer) }, answer: z.array(id) },
   deployment: {
     args: {},

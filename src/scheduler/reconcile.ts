@@ -1,7 +1,7 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import pMap from 'p-map'
 import { ensureCollection, isError, type Listing, listCollections, listFaces } from '../core/collection.ts'
-import type { ListedFaces, Reconciled } from '../core/contract.ts'
+import type { Differences, ListedFaces, Reconciled } from '../core/contract.ts'
 import type { Database } from '../core/database.ts'
 import { count, countBy, logger } from '../core/log.ts'
 import type { PhotoStore } from '../core/photo-store.ts'
@@ -13,20 +13,6 @@ export interface ReconcileParts {
   database: Database
   rekognition: RekognitionClient
   photos: PhotoStore
-}
-
-/** How an event's collection differed from what it should be: how many attendees, by kind. */
-export interface Differences {
-  /** Faces of attendees who should have none. */
-  extra: number
-  /** Attendees whose face is gone. */
-  missing: number
-  /** Attendees with several faces, or another one than the ledger knows. */
-  doubled: number
-  /** Attendees whose desired state the ledger has not followed. */
-  unnoticed: number
-  /** Photos whose object has changed since it was indexed. */
-  stale_photos: number
 }
 
 /** What the comparison of an event's collection has found. */
@@ -134,9 +120,9 @@ export async function reconcileEvent(
     if (through === null) break
     after = through
   }
-  if (repair) await database.reconcile_done({ event, as_of })
-  const faces = [...listing.faces.values()].reduce((count, { length }) => count + length, 0)
   const { foreign, recreated } = listing
+  if (repair) await database.reconcile_done({ event, as_of, differences: { ...sum, recreated } })
+  const faces = [...listing.faces.values()].reduce((count, { length }) => count + length, 0)
   return { differences: sum, foreign, recreated, faces, who }
 }
 

@@ -2272,7 +2272,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql 3b604ea74c7bdb8c
+-- ── reconcile.sql 8b3dc68306d67e73
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -2439,10 +2439,21 @@ end
 $$;
 
 -- Ends the reconcile of an event, and says when the next one is due: a minute after the last change, and otherwise every 15
--- minutes until the event ends, and 5 minutes before it starts. Returns whether the event is still open.
-create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz) returns boolean
+-- minutes until the event ends, and 5 minutes before it starts.
+--   differences  what it has put right, which is noted unless it is nothing: {"extra", "missing", "doubled", "unnoticed": as
+--                reconcile counted them, "stale_photos": photos whose object is another one than was indexed, "recreated":
+--                whether the collection was gone}
+-- Returns whether the event is still open.
+create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz, differences jsonb default null) returns boolean
 language plpgsql security definer set search_path = '' as $$
 begin
+  insert into indexing.drift (event_id, extra, missing, doubled, unnoticed, stale_photos, recreated)
+  select event, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
+  from jsonb_to_record(differences) as f(
+    extra integer, missing integer, doubled integer, unnoticed integer, stale_photos integer, recreated boolean
+  )
+  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated;
+
   update indexing.event_runs r set
     reconciled_at = clock_timestamp(),
     reconcile_due = case
@@ -2455,6 +2466,16 @@ begin
   where r.event_id = event and r.collection = 'ready';
   return found;
 end
+$$;
+
+-- What reconciles of an event have found, the latest first: [{"at", "extra", "missing", "doubled", "unnoticed", "stale_photos",
+-- "recreated"}, …]. A reconcile that found nothing is not among them.
+create or replace function public.indexing_drift(event uuid, page integer default 10) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(d) - 'id' order by d.id desc), '[]') from (
+    select o.id, o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
+    from indexing.drift o where o.event_id = event order by o.id desc limit page
+  ) d
 $$;
 
 -- The events whose collection is there, a page at a time in the order of their ids: those after the given one.
@@ -2490,7 +2511,7 @@ begin
 end
 $$;
 
--- ── retention.sql fdf1fd8cd74671f3
+-- ── retention.sql 691c4feb3bf857fb
 
 -- How what is stored about people ends: the clean-up of events that are over, the pruning of rows that nobody needs any more,
 -- and erasures that an operator asks for.
@@ -2566,7 +2587,7 @@ $$;
 -- Deletes a page of what nobody needs any more.
 --   keep_days     jobs and run of an event, so long after its collection was deleted; the job of an attendee who was erased, so
 --                 long after that and after the event's end; messages of the dead-letter queue that were kept; the log of
---                 what operators have done
+--                 what operators have done, and of what reconciles have found
 --   receipt_days  receipts; the chain begins after them then
 -- Not what is not settled, nor what failed in an event that is not over, nor an erasure that is not proven. Returns {"jobs": n,
 -- "runs": n, "letters": n, "receipts": n, "more": whether to call again}.
@@ -2621,6 +2642,7 @@ begin
   get diagnostics letters = row_count;
 
   delete from indexing.actions a where a.at < cutoff; -- a few a day
+  delete from indexing.drift d where d.at < cutoff; -- likewise: at most one in a quarter of an hour of an event that lasts
 
   perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
   select * into last_receipt from (

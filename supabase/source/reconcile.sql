@@ -163,10 +163,21 @@ end
 $$;
 
 -- Ends the reconcile of an event, and says when the next one is due: a minute after the last change, and otherwise every 15
--- minutes until the event ends, and 5 minutes before it starts. Returns whether the event is still open.
-create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz) returns boolean
+-- minutes until the event ends, and 5 minutes before it starts.
+--   differences  what it has put right, which is noted unless it is nothing: {"extra", "missing", "doubled", "unnoticed": as
+--                reconcile counted them, "stale_photos": photos whose object is another one than was indexed, "recreated":
+--                whether the collection was gone}
+-- Returns whether the event is still open.
+create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz, differences jsonb default null) returns boolean
 language plpgsql security definer set search_path = '' as $$
 begin
+  insert into indexing.drift (event_id, extra, missing, doubled, unnoticed, stale_photos, recreated)
+  select event, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
+  from jsonb_to_record(differences) as f(
+    extra integer, missing integer, doubled integer, unnoticed integer, stale_photos integer, recreated boolean
+  )
+  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated;
+
   update indexing.event_runs r set
     reconciled_at = clock_timestamp(),
     reconcile_due = case
@@ -179,6 +190,16 @@ begin
   where r.event_id = event and r.collection = 'ready';
   return found;
 end
+$$;
+
+-- What reconciles of an event have found, the latest first: [{"at", "extra", "missing", "doubled", "unnoticed", "stale_photos",
+-- "recreated"}, …]. A reconcile that found nothing is not among them.
+create or replace function public.indexing_drift(event uuid, page integer default 10) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(to_jsonb(d) - 'id' order by d.id desc), '[]') from (
+    select o.id, o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
+    from indexing.drift o where o.event_id = event order by o.id desc limit page
+  ) d
 $$;
 
 -- The events whose collection is there, a page at a time in the order of their ids: those after the given one.

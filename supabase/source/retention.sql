@@ -72,7 +72,7 @@ $$;
 -- Deletes a page of what nobody needs any more.
 --   keep_days     jobs and run of an event, so long after its collection was deleted; the job of an attendee who was erased, so
 --                 long after that and after the event's end; messages of the dead-letter queue that were kept; the log of
---                 what operators have done
+--                 what operators have done, and of what reconciles have found
 --   receipt_days  receipts; the chain begins after them then
 -- Not what is not settled, nor what failed in an event that is not over, nor an erasure that is not proven. Returns {"jobs": n,
 -- "runs": n, "letters": n, "receipts": n, "more": whether to call again}.
@@ -127,6 +127,7 @@ begin
   get diagnostics letters = row_count;
 
   delete from indexing.actions a where a.at < cutoff; -- a few a day
+  delete from indexing.drift d where d.at < cutoff; -- likewise: at most one in a quarter of an hour of an event that lasts
 
   perform pg_advisory_xact_lock(hashtext('indexing.receipts'));
   select * into last_receipt from (

@@ -65,7 +65,12 @@ export async function answersOf(
       faces: [{ user_id: user, face_ids: ['another'] }],
       lag_seconds: 30,
     },
-    reconcile_done: { event, as_of: new Date().toISOString() },
+    reconcile_done: {
+      event,
+      as_of: new Date().toISOString(),
+      differences: { extra: 1, missing: 0, doubled: 0, unnoticed: 0, stale_photos: 0, recreated: false },
+    },
+    drift: { event },
     open_collections: {},
     deployment: {},
     cleanup: { page: 10 },

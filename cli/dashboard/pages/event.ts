@@ -1,9 +1,11 @@
-import type { Job, OperatorAction } from '../../../src/core/contract.ts'
+import type { Drift, Job, OperatorAction } from '../../../src/core/contract.ts'
 import { adviceOf } from '../../advice.ts'
+import { differencesInWords } from '../../differences.ts'
 import { reasonOf } from '../../reasons.ts'
 import { type ClaimedEvent, type EventStatus, openOf, type Pace } from '../../status.ts'
 import { verdictOf } from '../../verdict.ts'
 import { concernsOf } from '../../views/concerns.ts'
+import { driftAdvice } from '../../views/drift.ts'
 import { nameOf, rateOf, readyOf } from '../../views/view.ts'
 import { amount, figure } from '../../words.ts'
 import type { Size, Theme } from '../chart.ts'
@@ -17,7 +19,7 @@ import { ask, badge, concernOf, doneOf, facts, live, said, timeOf } from './part
 export function eventPage(
   event: EventStatus,
   pace: Pace,
-  { failures, actions: done }: { failures: Job[]; actions: OperatorAction[] },
+  { failures, drift, actions: done }: { failures: Job[]; drift: Drift[]; actions: OperatorAction[] },
   context: PageContext,
 ): Html {
   return html`<p><a href="/">All events</a></p>
@@ -27,6 +29,7 @@ export function eventPage(
     ${event.state === 'unclaimed' ? '' : live('curve', curve(event, context))}
     ${live('actions', context.readOnly ? html`` : actions(event))}
     ${event.state === 'unclaimed' ? '' : live('reasons', [openOnes(event), failed(event, failures, context), skipped(event, context)])}
+    ${live('drift', drift.length === 0 ? html`` : drifted(drift, context))}
     ${live('log', done.length === 0 ? html`` : log(done, context))}`
 }
 
@@ -156,5 +159,11 @@ function reasonPart(
       ${readOnly ? '' : ask(`${to}/replay?reason=${code}`, 'Try them again …')}</p>
   </section>`
 }
+
+/** What reconciles have found and put right. */
+const drifted = (drift: Drift[], { now, system }: PageContext): Html =>
+  html`<h2>Found by reconcile</h2>
+    <ul>${drift.map((found) => html`<li>${timeOf(found.at, now)}: ${differencesInWords(found).join('; ')}</li>`)}</ul>
+    <p class="faint">${driftAdvice(system.option)}</p>`
 
 const byCount = (counts: Record<string, number>) => Object.entries(counts).sort(([, a], [, b]) => b - a)
