@@ -7,7 +7,7 @@ import {
   type AttendeeRow,
   type Details,
   type EventStatus,
-  lookAt,
+  lookAtAll,
   lookAtAttendees,
   lookAtDetails,
   lookAtEvent,
@@ -36,6 +36,8 @@ export interface StatusDocument {
   /** IndexFaces calls a second that the account allows, as the scheduler goes by; and those of this moment, which `ready_at` assumes. */
   index_faces_tps: number
   index_faces_rate: number
+  /** Messages that are not ours, kept and not acknowledged; null with --event. */
+  dead_letters: number | null
   /** With --event: the one event, with its details if it is claimed. */
   events: (EventStatus & Partial<Details> & { attendee_list?: AttendeeRow[] })[]
 }
@@ -43,6 +45,8 @@ export interface StatusDocument {
 interface Seen {
   events: EventStatus[]
   pace: Pace
+  /** Of the dead-letter queue, without an event. */
+  letters: number | null
   /** Of the one event that was asked for. */
   details: Details | null
   /** Of that event, those in the states that were asked for. */
@@ -72,7 +76,7 @@ export async function status(session: Session, options: StatusOptions): Promise<
 }
 
 const allEvents = (ledger: Ledger) => async (): Promise<Seen> => ({
-  ...(await lookAt(ledger, null)),
+  ...(await lookAtAll(ledger)),
   details: null,
   list: null,
 })
@@ -94,27 +98,32 @@ function oneEvent(
       detailed = changed
     }
     const list = states.length > 0 ? await lookAtAttendees(ledger, event, states, nameColumn) : null
-    return { events: [status], pace, details, list }
+    return { events: [status], pace, letters: null, details, list }
   }
 }
 
-function json({ events, pace, details, list }: Seen, { system }: Session, indent?: number): string {
+function json({ events, pace, letters, details, list }: Seen, { system }: Session, indent?: number): string {
   const document: StatusDocument = {
     at: new Date().toISOString(),
     system: system.name,
     url: system.supabaseUrl,
     index_faces_tps: pace.tps,
     index_faces_rate: pace.rate,
+    dead_letters: letters,
     events: events.map((event) => ({ ...event, ...details, ...(list && { attendee_list: list }) })),
   }
   return jsonOf(document, indent)
 }
 
-function text({ events, pace, details, list }: Seen, { event }: StatusOptions, session: Session): string {
+function text(
+  { events, pace, letters, details, list }: Seen,
+  { event }: StatusOptions,
+  session: Session,
+): string {
   const { system, terminal } = session
   const view = { terminal, now: new Date(), option: system.option }
   const [first] = events
-  const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view)
+  const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view, letters ?? 0)
   const lines = [titleOf(session), '', body]
   if (list) lines.push('', viewAttendees(list, view))
   if (events.some(({ state }) => state === 'in_progress')) {

@@ -48,3 +48,17 @@ export function viewLine(event: EventStatus): string {
   const counts = `${figure(indexed)} indexed, ${figure(skipped)} skipped, ${figure(failed)} failed, ${figure(openOf(event))} open`
   return `${nameOf(event)}: ${statusOf(event)}, ${counts}${event.late ? ', LATE' : ''}`
 }
+
+/** Counted things, the most frequent first. */
+export const byCount = (counts: Record<string, number>): [what: string, count: number][] =>
+  Object.entries(counts).sort(([, a], [, b]) => b - a)
+
+/** What the last attempts of attendees without an outcome met, the most frequent first. */
+export const errorsOf = ({ open }: ClaimedEvent): [error: string, count: number][] =>
+  byCount(open).filter(([error]) => error !== '')
+
+/** What happens to attendees whose last attempt went wrong, without anybody's doing. */
+export const BY_THEMSELVES = {
+  open: 'They are tried again by themselves, at the latest after six minutes.',
+  failed: 'They are tried again by themselves at growing intervals while the event lasts',
+}

@@ -38,7 +38,9 @@ describe('status', () => {
     expect(error).toBe('')
     expect(code).toBe(0)
     const lines = out.split('\n')
-    expect(lines[2]).toBe('FAILED  Gala dinner: 1 attendee. Why:')
+    expect(lines[2]).toBe(
+      'FAILED  Gala dinner: 1 attendee: Rekognition cannot read the photo from the bucket. Why:',
+    )
     expect(lines[3]?.trim()).toBe(`npx event-indexer status --event ${event}`)
     expect(out).toMatch(/EVENT +START +STATUS +INDEXED +SKIPPED +FAILED +OPEN\n/)
     expect(out).toMatch(/\nGala dinner +\d\d:\d\d +failed +2 +1 +1 +0\n/)

@@ -6,7 +6,7 @@ import { type ClaimedEvent, type EventStatus, openOf, type Pace } from '../../st
 import { verdictOf } from '../../verdict.ts'
 import { concernsOf } from '../../views/concerns.ts'
 import { driftAdvice } from '../../views/drift.ts'
-import { nameOf, rateOf, readyOf } from '../../views/view.ts'
+import { BY_THEMSELVES, byCount, errorsOf, nameOf, rateOf, readyOf } from '../../views/view.ts'
 import { amount, figure } from '../../words.ts'
 import type { Size, Theme } from '../chart.ts'
 import { type Html, html } from '../html.ts'
@@ -110,12 +110,11 @@ function actions({ event_id, paused, state }: EventStatus): Html {
 
 /** Those without an outcome, by what went wrong at their last attempt. */
 function openOnes(event: ClaimedEvent): Html {
-  const errors = Object.entries(event.open)
-    .filter(([error]) => error !== '')
-    .sort(([, a], [, b]) => b - a)
+  const errors = errorsOf(event)
   if (errors.length === 0) return html``
   return html`<h2>Tried again: ${figure(errors.reduce((sum, [, count]) => sum + count, 0))} of ${figure(openOf(event))} open</h2>
-    <ul>${errors.map(([error, count]) => html`<li>${figure(count)} × ${said(error)}</li>`)}</ul>`
+    <ul>${errors.map(([error, count]) => html`<li>${figure(count)} × ${said(error)}</li>`)}</ul>
+    <p class="faint">${BY_THEMSELVES.open}</p>`
 }
 
 function failed(event: ClaimedEvent, failures: Job[], context: PageContext): Html {
@@ -127,7 +126,7 @@ function failed(event: ClaimedEvent, failures: Job[], context: PageContext): Htm
       )
       return reasonPart(event, 'failed', code, count, context, [...errors].slice(0, SHOWN))
     })}
-    <p class="faint">They are tried again by themselves at growing intervals while the event lasts.</p>`
+    <p class="faint">${BY_THEMSELVES.failed}.</p>`
 }
 
 const SHOWN = 5 // errors of one reason
@@ -165,5 +164,3 @@ const drifted = (drift: Drift[], { now, system }: PageContext): Html =>
   html`<h2>Found by reconcile</h2>
     <ul>${drift.map((found) => html`<li>${timeOf(found.at, now)}: ${differencesInWords(found).join('; ')}</li>`)}</ul>
     <p class="faint">${driftAdvice(system.option)}</p>`
-
-const byCount = (counts: Record<string, number>) => Object.entries(counts).sort(([, a], [, b]) => b - a)

@@ -1,5 +1,5 @@
-import { type ClaimedEvent, type EventStatus, openOf, type Pace } from '../../status.ts'
-import { concernsOf, failureOf } from '../../views/concerns.ts'
+import { type ClaimedEvent, type EventStatus, type Glance, openOf, type Pace } from '../../status.ts'
+import { allConcernsOf, lettersOf } from '../../views/concerns.ts'
 import { lateOf, nameOf, rateOf, readyOf } from '../../views/view.ts'
 import { amount, figure } from '../../words.ts'
 import { type Html, html } from '../html.ts'
@@ -7,12 +7,9 @@ import type { PageContext } from './layout.ts'
 import { ask, badge, concernOf, doneOf, live, passedOf, percent, timeOf } from './parts.ts'
 
 /** All events by their start, and before them what needs somebody. */
-export function eventsPage(
-  { events, pace, pausedSince }: { events: EventStatus[]; pace: Pace; pausedSince: string | null },
-  context: PageContext,
-): Html {
+export function eventsPage({ events, letters, pace, pausedSince }: Glance, context: PageContext): Html {
   return html`<h1>Events</h1>
-    ${live('concerns', [pausedSince === null ? html`` : html`<p class="badge paused">Everything is paused since ${timeOf(pausedSince, context.now)}</p>`, concerns(events, context)])}
+    ${live('concerns', [pausedSince === null ? html`` : html`<p class="badge paused">Everything is paused since ${timeOf(pausedSince, context.now)}</p>`, concerns(events, letters, context)])}
     ${live('pace', paceOf(events, pace))}
     ${live('events', [
       events.length === 0
@@ -28,13 +25,15 @@ export function eventsPage(
     }`
 }
 
-function concerns(events: EventStatus[], context: PageContext): Html {
+function concerns(events: EventStatus[], letters: number, context: PageContext): Html {
   const view = { now: context.now, option: context.system.option }
   const found = events.flatMap((event) =>
-    [...concernsOf(event, view), ...failureOf(event, view)].map((concern) =>
+    allConcernsOf(event, view).map((concern) =>
       concernOf(concern, html`<a href="/events/${event.event_id}">${nameOf(event)}</a>:`),
     ),
   )
+  const about = html`<a href="/dead-letters">Dead letters</a>:`
+  found.push(...lettersOf(letters, view).map((concern) => concernOf(concern, about)))
   if (found.length === 0) return html`<p class="calm">Nothing needs you.</p>`
   return html`<h2>Needs you</h2><ul class="concerns">${found}</ul>`
 }

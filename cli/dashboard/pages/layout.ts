@@ -16,6 +16,7 @@ const PAGES = [
   ['/dead-letters', 'Dead letters'],
   ['/erasures', 'Erasures'],
   ['/log', 'Log'],
+  ['/doctor', 'Doctor'],
 ] as const
 
 const head = (title: string): Html => html`
