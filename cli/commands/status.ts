@@ -17,7 +17,7 @@ import type { System } from '../system.ts'
 import { jsonOf, wrap } from '../terminal.ts'
 import { viewAttendees, viewEvent } from '../views/event.ts'
 import { viewOverview } from '../views/overview.ts'
-import { rateOf } from '../views/view.ts'
+import { measured } from '../views/view.ts'
 import { watch } from '../watch.ts'
 
 export interface StatusOptions {
@@ -127,14 +127,13 @@ function text(
   const lines = [titleOf(session), '', body]
   if (list) lines.push('', viewAttendees(list, view))
   if (events.some(({ state }) => state === 'in_progress')) {
-    lines.push('', terminal.paint('dim', wrap(paceNote(pace, events), terminal.columns, 0)))
+    lines.push('', terminal.paint('dim', wrap(paceNote(pace, events, view.now), terminal.columns, 0)))
   }
   return lines.join('\n')
 }
 
-function paceNote({ tps, rate }: Pace, events: EventStatus[]): string {
+function paceNote({ tps, rate }: Pace, events: EventStatus[], now: Date): string {
   const basis =
     rate < tps ? `Rekognition has throttled; the scheduler's quota is ${tps}` : "the scheduler's quota"
-  const ended = events.reduce((sum, event) => sum + (event.state === 'unclaimed' ? 0 : event.ended_lately), 0)
-  return `The estimate assumes ${Number(rate.toFixed(1))} IndexFaces calls a second (${basis}). Measured in the last two minutes: ${rateOf(ended)}.`
+  return `The estimate assumes ${Number(rate.toFixed(1))} IndexFaces calls a second (${basis}). Measured: ${measured(events, now)}.`
 }

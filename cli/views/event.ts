@@ -5,7 +5,7 @@ import { plain, type Terminal, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
 import { concernsOf, viewConcern } from './concerns.ts'
 import { viewDrift } from './drift.ts'
-import { BY_THEMSELVES, errorsOf, nameOf, rateOf, readyOf, STYLES, statusOf, type View } from './view.ts'
+import { BY_THEMSELVES, errorsOf, measured, nameOf, readyOf, STYLES, statusOf, type View } from './view.ts'
 
 /** One event with everything about it: what failed and why, who was skipped and what to tell them. */
 export function viewEvent(event: EventStatus, details: Details | null, view: View): string {
@@ -73,7 +73,7 @@ function viewFacts(event: EventStatus, { terminal, now }: View): string {
       ? []
       : [fact('Paused', event.paused === 'event' ? 'yes' : 'yes, with everything')]),
     fact('Open', `${figure(queued)} queued, ${figure(in_flight)} in flight${oldest}`),
-    fact('Ended', `${rateOf(event.ended_lately)} in the last two minutes`),
+    fact('Ended', measured([event], now)),
     fact('Calls', `${figure(event.index_calls)} of IndexFaces`),
   ].join('\n')
 }
