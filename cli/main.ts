@@ -48,6 +48,8 @@ be added, never changed. Times are ISO 8601.
                         the scheduler goes by
   index_faces_rate      those of this moment, fewer for a while after Rekognition
                         has throttled: what ready_at and late assume
+  dead_letters          messages that are not ours and that nobody has
+                        acknowledged; null with --event
   events[]              the soonest start first
     event_id, name, starts_at
     status              the app's indexing_status; null: the event was deleted
@@ -227,6 +229,15 @@ const DEAD_LETTERS_JSON = `
   queue     { waiting, in_flight }, at this moment in the dead-letter queue
   kept[]    { message_id, received_at, problem, body, attributes }, the last
             being SQS's own, the latest message first
+`
+
+const LOG_HELP = `
+The latest first, at most 200. The name is that of the user and the machine which
+ran the program.
+
+--json prints one object. Fields may be added, never changed. Times are ISO 8601.
+  at, system, url
+  actions[]   { id, at, actor, action, event_id, user_id, note, touched }
 `
 
 const DOCTOR_HELP = `
@@ -502,6 +513,15 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .addOption(stage())
     .addHelpText('after', DEAD_LETTERS_JSON)
     .action(run(async () => (await import('./commands/dead-letters.ts')).deadLetters))
+
+  program
+    .command('log')
+    .description('what operators have done in the last 30 days, by commands or by the page')
+    .option('--event <id>', 'about this event, or about everything', uuid)
+    .option('--json', 'for scripts')
+    .addOption(stage())
+    .addHelpText('after', LOG_HELP)
+    .action(run(async () => (await import('./commands/log.ts')).log))
 
   const database = () =>
     new Option('--database-url <url>', 'connection string of the database’s owner; DATABASE_URL unless given')

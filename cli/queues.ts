@@ -11,8 +11,10 @@ import {
   SQSServiceException,
   StartMessageMoveTaskCommand,
 } from '@aws-sdk/client-sqs'
+import { connectSqs } from '../src/core/queue.ts'
 import { pause } from '../src/core/time.ts'
 import { EXIT, OperatorError } from './exit.ts'
+import type { System } from './system.ts'
 
 export interface QueueCounts {
   /** To be received now. */
@@ -59,6 +61,12 @@ export async function countMessages(sqs: SQSClient, queueUrl: string): Promise<Q
     waiting: Number(attributes.ApproximateNumberOfMessages ?? 0),
     inFlight: Number(attributes.ApproximateNumberOfMessagesNotVisible ?? 0),
   }
+}
+
+/** How many messages the dead-letter queue holds at this moment. */
+export async function countDeadLetters({ system }: { system: System }): Promise<QueueCounts> {
+  const sqs = connectSqs()
+  return countMessages(sqs, await deadLetterQueueOf(sqs, await system.workQueueUrl(sqs)))
 }
 
 /** Moves the messages of one queue to another, by SQS itself where it can; without that, one by one. */

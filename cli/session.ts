@@ -15,8 +15,9 @@ export interface Session {
 export async function openSession(
   stage: string | undefined,
   environment: Environment = process.env,
+  runningFile?: URL,
 ): Promise<Session> {
-  const system = await findSystem(stage, environment)
+  const system = await findSystem(stage, environment, runningFile)
   for (const [name, value] of Object.entries(system.environment)) {
     if (value === undefined) delete process.env[name]
     else process.env[name] = value

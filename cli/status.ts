@@ -25,6 +25,8 @@ export interface UnclaimedEvent {
   paused: 'event' | 'everything' | null
   /** How many consent. */
   attendees: number
+  /** The transaction of the app that holds its row locked, so that it cannot be claimed. */
+  held_by: Unclaimed['held_by']
 }
 
 /** A claimed event. */
@@ -112,6 +114,25 @@ export async function lookAt(
   ]
   const { tps, rate } = forecast
   return { events: statuses.sort((a, b) => timeOf(a) - timeOf(b)), pace: { tps, rate } }
+}
+
+/** What an operator sees at a glance: all events that are in progress or start around now, and what concerns no event. */
+export interface Glance {
+  events: EventStatus[]
+  pace: Pace
+  /** Messages of the dead-letter queue that were kept, and that nobody has acknowledged. */
+  letters: number
+  /** Since when an operator has paused everything, or null. */
+  pausedSince: string | null
+}
+
+export async function lookAtAll(ledger: Ledger): Promise<Glance> {
+  const [seen, { total }, { everything }] = await Promise.all([
+    lookAt(ledger, null),
+    ledger.deadLetters(1),
+    ledger.pauses(),
+  ])
+  return { ...seen, letters: total, pausedSince: everything }
 }
 
 const timeOf = ({ starts_at }: EventStatus) => (starts_at === null ? Infinity : Date.parse(starts_at))

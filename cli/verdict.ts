@@ -45,7 +45,7 @@ export function verdictOf(event: EventStatus, now: Date): Verdict {
 
 function notClaimed(event: EventStatus & { state: 'unclaimed' }, now: Date): string {
   const why = whyUnclaimed(event, now)
-  if (why !== undefined) return why.replace(/\.$/, '')
+  if (why !== undefined) return why.replace(/\.$/, '') // as the others, it is a part of a sentence
   if (event.starts_at === null) return 'it has no start: only events with one are claimed'
   return `it is not claimed yet, and starts ${away(event.starts_at, now)}`
 }

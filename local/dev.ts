@@ -1,5 +1,6 @@
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { Command, Option } from 'commander'
 import { type Dashboard, startDashboard } from '../cli/dashboard/server.ts'
 import { openSession } from '../cli/session.ts'
@@ -7,17 +8,23 @@ import { fill } from './demo/demonstration.ts'
 import { bad, faint, good, heading, say, sayStopping } from './demo/show.ts'
 import { type Feed, type Happening, startFeed } from './feed.ts'
 import { openHome, reachableHome, removeHome } from './home.ts'
-import { claimClone, releaseClone, removeRunning, runningOf, STATE_FOLDER, writeRunning } from './running.ts'
+import {
+  claimClone,
+  releaseClone,
+  removeRunning,
+  runningFile,
+  runningOf,
+  STATE_FOLDER,
+  writeRunning,
+} from './running.ts'
 import { closeOnSignals } from './shutdown.ts'
 import { type LocalSystem, startLocalSystem } from './system.ts'
 
 /** Those of Supabase's own local stack and of LocalStack, where they are free. */
 const PORTS = { gateway: 54321, postgres: 54322, nudge: 54329, aws: 4566, rekognition: 4567 }
-const LOG = join(STATE_FOLDER, 'functions.log')
-const HOME = join(STATE_FOLDER, 'data')
 
 const options = new Command('npm run dev --')
-  .description('Runs the system on this machine until Ctrl-C. Its data is kept in .local/data.')
+  .description('Runs the system on this machine until Ctrl-C. Its data is kept from one start to the next.')
   .addOption(
     new Option('--engine <engine>', 'synthetic: without the model, the bytes of a photo are the face')
       .choices(['faces', 'synthetic'])
@@ -25,8 +32,15 @@ const options = new Command('npm run dev --')
   )
   .option('--reset', 'begin with an empty database and bucket')
   .option('--demo', 'bring the people of the demonstration to an event that starts in ten minutes')
+  .option(
+    '--folder <folder>',
+    'keep the data elsewhere than in .local, where the commands look',
+    STATE_FOLDER,
+  )
   .parse()
-  .opts<{ engine: 'faces' | 'synthetic'; reset?: boolean; demo?: boolean }>()
+  .opts<{ engine: 'faces' | 'synthetic'; reset?: boolean; demo?: boolean; folder: string }>()
+
+const LOG = join(options.folder, 'functions.log')
 
 const here = (path: string) => relative('', path)
 
@@ -57,10 +71,10 @@ const paint = ({ what }: Happening) =>
   /^(indexed|completed)$/.test(what) ? good(what) : what === 'failed' ? bad(what) : what
 
 async function run(): Promise<void> {
-  const folder = await reachableHome(HOME)
+  const folder = await reachableHome(join(options.folder, 'data'))
   if (options.reset) await removeHome(folder)
   const home = await openHome(folder)
-  mkdirSync(STATE_FOLDER, { recursive: true })
+  mkdirSync(options.folder, { recursive: true })
   writeFileSync(LOG, '')
 
   heading('Starting the system on this machine')
@@ -73,13 +87,17 @@ async function run(): Promise<void> {
     onLog,
   })
   const system = await starting
-  await writeRunning(runningOf(system, options.engine))
+  await writeRunning(runningOf(system, options.engine), options.folder)
   feed = await startFeed(system.database.url, (happening) =>
     happens(happening.event, paint(happening), happening.about),
   )
 
   // It finds this system by what was just written, whatever this shell names.
-  const { system: found, ledger } = await openSession(undefined, { ...process.env, SUPABASE_URL: undefined })
+  const { system: found, ledger } = await openSession(
+    undefined,
+    { ...process.env, SUPABASE_URL: undefined },
+    pathToFileURL(runningFile(options.folder)),
+  )
   dashboard = await startDashboard({ system: found, ledger, readOnly: false })
 
   const { database, gateway, aws, rekognition } = system
@@ -89,7 +107,7 @@ async function run(): Promise<void> {
   say(`SQS and S3    ${aws.endpoint}   any credentials; bucket ${system.environment.S3_BUCKET_NAME}`)
   say(`Rekognition   ${rekognition.endpoint}`)
   say(`Nudge         ${system.nudgeUrl}`)
-  say(`all of it, with the keys, for scripts: ${here(join(STATE_FOLDER, 'running.json'))}`)
+  say(`all of it, with the keys, for scripts: ${here(runningFile(options.folder))}`)
   say(`what the functions log: ${here(LOG)}`)
   say(`the data is kept in ${here(folder)}, until npm run dev -- --reset`)
 
@@ -108,20 +126,20 @@ let starting: Promise<LocalSystem> | undefined
 let feed: Feed | undefined
 let dashboard: Dashboard | undefined
 
-const other = await claimClone()
+const other = await claimClone(options.folder)
 if (other !== undefined) {
   console.error(
     `npm run dev is running in this clone already: process ${other}. Stop it there with Ctrl-C.\n` +
-      `If process ${other} is something else, delete ${here(join(STATE_FOLDER, 'dev.pid'))}.`,
+      `If process ${other} is something else, delete ${here(join(options.folder, 'dev.pid'))}.`,
   )
   process.exit(1)
 }
 const close = async () => {
-  await removeRunning()
+  await removeRunning(options.folder)
   await dashboard?.close()
   await feed?.close()
   await (await starting?.catch(() => undefined))?.close()
-  await releaseClone()
+  await releaseClone(options.folder)
 }
 const shutdown = closeOnSignals(close, sayStopping)
 try {

@@ -52,7 +52,7 @@ export function runningOf(system: LocalSystem, engine: Running['engine']): Runni
   }
 }
 
-const runningFile = (folder: string) => join(folder, 'running.json')
+export const runningFile = (folder: string) => join(folder, 'running.json')
 const pidFile = (folder: string) => join(folder, 'dev.pid')
 
 /** Says how to reach the system, until `removeRunning`. It has keys in it: nobody else may read it. */

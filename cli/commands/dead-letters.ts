@@ -1,7 +1,6 @@
 import type { KeptLetter } from '../../src/core/contract.ts'
-import { connectSqs } from '../../src/core/queue.ts'
 import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
-import { countMessages, deadLetterQueueOf, type QueueCounts } from '../queues.ts'
+import { countDeadLetters, type QueueCounts } from '../queues.ts'
 import { type Session, titleOf } from '../session.ts'
 import { cut, jsonOf, plain, type Terminal, tableOf, wrap } from '../terminal.ts'
 import { amount, clock, figure } from '../words.ts'
@@ -64,11 +63,6 @@ async function acknowledge(session: Session, messages: string[] | true): Promise
     `${titleOf(session)}\n\n${amount(count, 'message')} acknowledged: listed no more, and still in the table.\n`,
   )
   return EXIT.done
-}
-
-export async function countDeadLetters({ system }: Pick<Session, 'system'>): Promise<QueueCounts> {
-  const sqs = connectSqs()
-  return countMessages(sqs, await deadLetterQueueOf(sqs, await system.workQueueUrl(sqs)))
 }
 
 function viewCounts({ waiting, inFlight }: QueueCounts, { system, terminal }: Session): string {

@@ -7,7 +7,7 @@ import {
   type AttendeeRow,
   type Details,
   type EventStatus,
-  lookAt,
+  lookAtAll,
   lookAtAttendees,
   lookAtDetails,
   lookAtEvent,
@@ -17,7 +17,7 @@ import type { System } from '../system.ts'
 import { jsonOf, wrap } from '../terminal.ts'
 import { viewAttendees, viewEvent } from '../views/event.ts'
 import { viewOverview } from '../views/overview.ts'
-import { rateOf } from '../views/view.ts'
+import { measured } from '../views/view.ts'
 import { watch } from '../watch.ts'
 
 export interface StatusOptions {
@@ -36,6 +36,8 @@ export interface StatusDocument {
   /** IndexFaces calls a second that the account allows, as the scheduler goes by; and those of this moment, which `ready_at` assumes. */
   index_faces_tps: number
   index_faces_rate: number
+  /** Messages that are not ours, kept and not acknowledged; null with --event. */
+  dead_letters: number | null
   /** With --event: the one event, with its details if it is claimed. */
   events: (EventStatus & Partial<Details> & { attendee_list?: AttendeeRow[] })[]
 }
@@ -43,6 +45,8 @@ export interface StatusDocument {
 interface Seen {
   events: EventStatus[]
   pace: Pace
+  /** Of the dead-letter queue, without an event. */
+  letters: number | null
   /** Of the one event that was asked for. */
   details: Details | null
   /** Of that event, those in the states that were asked for. */
@@ -72,7 +76,7 @@ export async function status(session: Session, options: StatusOptions): Promise<
 }
 
 const allEvents = (ledger: Ledger) => async (): Promise<Seen> => ({
-  ...(await lookAt(ledger, null)),
+  ...(await lookAtAll(ledger)),
   details: null,
   list: null,
 })
@@ -94,38 +98,42 @@ function oneEvent(
       detailed = changed
     }
     const list = states.length > 0 ? await lookAtAttendees(ledger, event, states, nameColumn) : null
-    return { events: [status], pace, details, list }
+    return { events: [status], pace, letters: null, details, list }
   }
 }
 
-function json({ events, pace, details, list }: Seen, { system }: Session, indent?: number): string {
+function json({ events, pace, letters, details, list }: Seen, { system }: Session, indent?: number): string {
   const document: StatusDocument = {
     at: new Date().toISOString(),
     system: system.name,
     url: system.supabaseUrl,
     index_faces_tps: pace.tps,
     index_faces_rate: pace.rate,
+    dead_letters: letters,
     events: events.map((event) => ({ ...event, ...details, ...(list && { attendee_list: list }) })),
   }
   return jsonOf(document, indent)
 }
 
-function text({ events, pace, details, list }: Seen, { event }: StatusOptions, session: Session): string {
+function text(
+  { events, pace, letters, details, list }: Seen,
+  { event }: StatusOptions,
+  session: Session,
+): string {
   const { system, terminal } = session
   const view = { terminal, now: new Date(), option: system.option }
   const [first] = events
-  const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view)
+  const body = event && first ? viewEvent(first, details, view) : viewOverview(events, view, letters ?? 0)
   const lines = [titleOf(session), '', body]
   if (list) lines.push('', viewAttendees(list, view))
   if (events.some(({ state }) => state === 'in_progress')) {
-    lines.push('', terminal.paint('dim', wrap(paceNote(pace, events), terminal.columns, 0)))
+    lines.push('', terminal.paint('dim', wrap(paceNote(pace, events, view.now), terminal.columns, 0)))
   }
   return lines.join('\n')
 }
 
-function paceNote({ tps, rate }: Pace, events: EventStatus[]): string {
+function paceNote({ tps, rate }: Pace, events: EventStatus[], now: Date): string {
   const basis =
     rate < tps ? `Rekognition has throttled; the scheduler's quota is ${tps}` : "the scheduler's quota"
-  const ended = events.reduce((sum, event) => sum + (event.state === 'unclaimed' ? 0 : event.ended_lately), 0)
-  return `The estimate assumes ${Number(rate.toFixed(1))} IndexFaces calls a second (${basis}). Measured in the last two minutes: ${rateOf(ended)}.`
+  return `The estimate assumes ${Number(rate.toFixed(1))} IndexFaces calls a second (${basis}). Measured: ${measured(events, now)}.`
 }

@@ -3,13 +3,14 @@ import { type Context, Hono } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { JOB_STATES, type Job, type JobState } from '../../src/core/contract.ts'
 import { lookAtAttendee } from '../attendee.ts'
-import { countDeadLetters } from '../commands/dead-letters.ts'
+import type { Check } from '../doctor/check.ts'
 import { EXIT, OperatorError } from '../exit.ts'
 import { explain } from '../explain.ts'
 import { isId } from '../ids.ts'
 import type { Ledger } from '../ledger.ts'
+import { countDeadLetters } from '../queues.ts'
 import { verify } from '../receipts.ts'
-import { lookAt, lookAtEvent, withNames } from '../status.ts'
+import { lookAtAll, lookAtEvent, withNames } from '../status.ts'
 import type { System } from '../system.ts'
 import { nameOf } from '../views/view.ts'
 import { type Access, accessOf } from './access.ts'
@@ -27,6 +28,7 @@ import { attendeePage } from './pages/attendee.ts'
 import { attendeesPage } from './pages/attendees.ts'
 import { confirmPage, type Question } from './pages/confirm.ts'
 import { deadLettersPage } from './pages/dead-letters.ts'
+import { doctorPage } from './pages/doctor.ts'
 import { erasuresPage } from './pages/erasures.ts'
 import { eventPage } from './pages/event.ts'
 import { eventsPage } from './pages/events.ts'
@@ -96,9 +98,8 @@ export function dashboardOf(
     })
 
   app.get('/', async (context) => {
-    const open = await ledger()
-    const [seen, { everything }] = await Promise.all([lookAt(open, null), open.pauses()])
-    return show(context, 'Events', (page) => eventsPage({ ...seen, pausedSince: everything }, page))
+    const seen = await lookAtAll(await ledger())
+    return show(context, 'Events', (page) => eventsPage(seen, page))
   })
 
   app.get('/events/:event', async (context) => {
@@ -154,6 +155,13 @@ export function dashboardOf(
     const of = { user, event: event && isId(event) ? event : null, most: MOST_EVENTS }
     const seen = await lookAtAttendee(await ledger(), of, system.nameColumn)
     return show(context, 'Attendee', (page) => attendeePage(user, seen, page))
+  })
+
+  app.get('/doctor', async (context) => {
+    const { examine } = await import('../doctor/examination.ts') // slow to load
+    const checks: Check[] = []
+    for await (const check of examine(system)) checks.push(check)
+    return show(context, 'Doctor', () => doctorPage(checks))
   })
 
   app.get('/dead-letters', async (context) => {

@@ -60,7 +60,7 @@ export function curveOf(
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height })
   chart.setOption({
     animation: false,
-    textStyle: { color: ink },
+    textStyle: { color: ink, fontFamily: 'system-ui, sans-serif' },
     legend: { bottom: 0, itemGap: 32, icon: 'roundRect', itemHeight: 4, textStyle: { color: ink } },
     grid: { left: 52, right: 24, top: 32, bottom: size === 'wide' ? 56 : 96 },
     xAxis: {
@@ -68,6 +68,7 @@ export function curveOf(
       min: from,
       max: to,
       splitNumber: ticks,
+      minInterval: (to - from) / (ticks + 1),
       axisLabel: { color: ink, hideOverlap: true },
     },
     yAxis: {

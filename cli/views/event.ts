@@ -5,7 +5,7 @@ import { plain, type Terminal, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
 import { concernsOf, viewConcern } from './concerns.ts'
 import { viewDrift } from './drift.ts'
-import { nameOf, rateOf, readyOf, STYLES, statusOf, type View } from './view.ts'
+import { BY_THEMSELVES, errorsOf, measured, nameOf, readyOf, STYLES, statusOf, type View } from './view.ts'
 
 /** One event with everything about it: what failed and why, who was skipped and what to tell them. */
 export function viewEvent(event: EventStatus, details: Details | null, view: View): string {
@@ -73,7 +73,7 @@ function viewFacts(event: EventStatus, { terminal, now }: View): string {
       ? []
       : [fact('Paused', event.paused === 'event' ? 'yes' : 'yes, with everything')]),
     fact('Open', `${figure(queued)} queued, ${figure(in_flight)} in flight${oldest}`),
-    fact('Ended', `${rateOf(event.ended_lately)} in the last two minutes`),
+    fact('Ended', measured([event], now)),
     fact('Calls', `${figure(event.index_calls)} of IndexFaces`),
   ].join('\n')
 }
@@ -93,15 +93,14 @@ function barOf(event: ClaimedEvent, { paint, columns }: Terminal): string {
 }
 
 /** Attendees without an outcome, by what went wrong at their last attempt. */
-function viewOpen({ open }: ClaimedEvent, { terminal }: View): string {
-  const errors = Object.entries(open)
-    .filter(([error]) => error !== '')
-    .sort(([, a], [, b]) => b - a)
+function viewOpen(event: ClaimedEvent, { terminal }: View): string {
+  const errors = errorsOf(event)
   if (errors.length === 0) return ''
   const waiting = errors.reduce((sum, [, count]) => sum + count, 0)
   return [
     terminal.paint('yellow', `TRIED AGAIN ${figure(waiting)}`),
     ...errors.map(([error, count]) => wrap(`${figure(count)} × ${plain(error)}`, terminal.columns, 2)),
+    wrap(BY_THEMSELVES.open, terminal.columns, 2),
   ].join('\n')
 }
 
@@ -117,11 +116,7 @@ function viewFailures(event: EventStatus, { failures }: Details, { terminal, opt
   return [
     terminal.paint('red', `FAILED ${figure(failures.length)}`),
     ...groups,
-    wrap(
-      'They are tried again by themselves at growing intervals while the event lasts; at once by:',
-      terminal.columns,
-      2,
-    ),
+    wrap(`${BY_THEMSELVES.failed}; at once by:`, terminal.columns, 2),
     `    npx event-indexer replay${option} --event ${event.event_id}`,
   ].join('\n')
 }

@@ -1,23 +1,30 @@
 import { type EventStatus, openOf } from '../status.ts'
 import { type Column, type Style, type Terminal, tableOf, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
-import { concernsOf, failureOf, viewConcern } from './concerns.ts'
+import { allConcernsOf, lettersOf, viewConcern } from './concerns.ts'
 import { lateOf, nameOf, readyOf, STYLES, statusOf, type View, viewLine } from './view.ts'
 
-/** Several events: first what needs somebody, then a table. */
-export function viewOverview(events: EventStatus[], view: View): string {
-  if (events.length === 0)
-    return 'No event is in progress, has started within the last day, or starts within the next.'
-  return `${viewConcerns(events, view)}\n\n${viewTable(events, view)}`
+/** Several events: first what needs somebody, kept dead letters included, then a table. */
+export function viewOverview(events: EventStatus[], view: View, letters = 0): string {
+  const concerns = viewConcerns(events, view, letters)
+  if (events.length > 0) return `${concerns || viewCalm(events, view)}\n\n${viewTable(events, view)}`
+  const nothing = 'No event is in progress, has started within the last day, or starts within the next.'
+  return concerns ? `${concerns}\n\n${nothing}` : nothing
 }
 
-function viewConcerns(events: EventStatus[], view: View): string {
-  const concerns = events.flatMap((event) =>
-    [...concernsOf(event, view), ...failureOf(event, view)].map(({ text, ...concern }) =>
-      viewConcern({ ...concern, text: `${nameOf(event)}: ${text}` }, view.terminal),
-    ),
+function viewConcerns(events: EventStatus[], view: View, letters: number): string {
+  const ofEvents = events.flatMap((event) =>
+    allConcernsOf(event, view).map(({ text, ...concern }) => ({
+      ...concern,
+      text: `${nameOf(event)}: ${text}`,
+    })),
   )
-  if (concerns.length > 0) return concerns.join('\n')
+  return [...ofEvents, ...lettersOf(letters, view)]
+    .map((concern) => viewConcern(concern, view.terminal))
+    .join('\n')
+}
+
+function viewCalm(events: EventStatus[], view: View): string {
   const isDone = events.every(({ state }) => state === 'completed')
   const skipped = events.reduce((sum, event) => sum + skippedOf(event), 0)
   const but = skipped > 0 ? `, but ${amount(skipped, 'attendee')} skipped: nobody recognises them` : ''

@@ -37,9 +37,17 @@ export function readyOf({ settled_at, ready_at, collection }: ClaimedEvent, now:
 export const lateOf = ({ late, ready_at, starts_at }: ClaimedEvent): string =>
   late && ready_at !== null ? span(Date.parse(ready_at) - Date.parse(starts_at)) : ''
 
-/** What ended in the last two minutes, as a rate. */
-export const rateOf = (endedLately: number): string =>
-  `${amount(endedLately, 'attendee')} (${Number((endedLately / 120).toFixed(1))} a second)`
+const LATELY_MS = 120_000 // what `ended_lately` looks back
+
+/** How many attendees of these events had an outcome of late, and what rate that is; since the first claim, if that was just now. */
+export function measured(events: EventStatus[], now: Date): string {
+  const claimed = events.filter((event) => event.state !== 'unclaimed')
+  const ended = claimed.reduce((sum, { ended_lately }) => sum + ended_lately, 0)
+  const ages = claimed.map(({ claimed_at }) => now.getTime() - Date.parse(claimed_at))
+  const ms = Math.min(LATELY_MS, Math.max(1_000, ...ages))
+  const time = ms < LATELY_MS ? span(ms) : 'two minutes'
+  return `${amount(ended, 'attendee')} in the last ${time} (${Number(((ended / ms) * 1000).toFixed(1))} a second)`
+}
 
 /** An event on one line, where nothing can be redrawn. */
 export function viewLine(event: EventStatus): string {
@@ -47,4 +55,18 @@ export function viewLine(event: EventStatus): string {
   const { indexed, skipped, failed } = event.attendees
   const counts = `${figure(indexed)} indexed, ${figure(skipped)} skipped, ${figure(failed)} failed, ${figure(openOf(event))} open`
   return `${nameOf(event)}: ${statusOf(event)}, ${counts}${event.late ? ', LATE' : ''}`
+}
+
+/** Counted things, the most frequent first. */
+export const byCount = (counts: Record<string, number>): [what: string, count: number][] =>
+  Object.entries(counts).sort(([, a], [, b]) => b - a)
+
+/** What the last attempts of attendees without an outcome met, the most frequent first. */
+export const errorsOf = ({ open }: ClaimedEvent): [error: string, count: number][] =>
+  byCount(open).filter(([error]) => error !== '')
+
+/** What happens to attendees whose last attempt went wrong, without anybody's doing. */
+export const BY_THEMSELVES = {
+  open: 'They are tried again by themselves, at the latest after six minutes.',
+  failed: 'They are tried again by themselves at growing intervals while the event lasts',
 }

@@ -188,6 +188,9 @@ const unclaimed = z.array(
     active: z.boolean(),
     paused: z.nullable(z.enum(['event', 'everything'])),
     attendees: z.number(),
+    held_by: z.nullable(
+      z.object({ pid: z.nullable(z.number()), role: z.nullable(z.string()), since: z.nullable(z.string()) }),
+    ),
   }),
 )
 export type Unclaimed = z.output<typeof unclaimed>[number]

@@ -1,7 +1,7 @@
 -- The functions and triggers of the event indexer.
 -- Written by "npm run migration" from supabase/source. Edit there.
 
--- ── app.sql f3886984a92a6c48
+-- ── app.sql fef596f1b4e586ae
 
 -- The adapter to the app: the only file that knows its tables and columns.
 --
@@ -84,6 +84,27 @@ begin
     select /*=events.event_id*/event_id/*=*/ from /*=events.table*/public.events/*=*/
     where /*=events.event_id*/event_id/*=*/ = any (app_lock_events.events)
   );
+end
+$$;
+
+-- Which transaction holds the row of an event locked, as far as the owner may see it: {"pid": its process in the database, "role",
+-- "since"}, nulls where that is not known; null: none. Locks the row itself for the blink of this transaction.
+create or replace function indexing.app_event_holder(event uuid) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  holder jsonb;
+begin
+  if app_event_holder.event = any (indexing.app_lock_events(array[app_event_holder.event])) then
+    return null;
+  end if;
+  select jsonb_build_object('pid', a.pid, 'role', a.usename, 'since', a.xact_start) into holder
+  from /*=events.table*/public.events/*=*/ held
+  join pg_catalog.pg_locks l on l.locktype = 'transactionid' and l.transactionid = held.xmax and l.granted
+  join pg_catalog.pg_stat_activity a on a.pid = l.pid
+  where /*=events.event_id*/event_id/*=*/ = app_event_holder.event
+  limit 1;
+  return coalesce(holder, jsonb_build_object('pid', null, 'role', null, 'since', null));
 end
 $$;
 
@@ -1332,7 +1353,7 @@ language sql stable security definer set search_path = '' as $$
   ) a
 $$;
 
--- ── outbox.sql ccc06f6800ab5a79
+-- ── outbox.sql 240574099838d9da
 
 -- Confirms the send batch that a scheduler has just sent, and hands it the next one, in the order of the outbox.
 --   page         how many jobs at most
@@ -1383,9 +1404,12 @@ begin
 end
 $$;
 
+-- How many jobs wait for their turn: those of a pause wait for its end.
 create or replace function indexing.queued_jobs() returns bigint
 language sql stable set search_path = '' as $$
-  select count(*) from indexing.face_jobs j where j.state = 'queued'
+  select count(*) from indexing.face_jobs j
+  where j.state = 'queued'
+    and (j.priority = 0 or not exists (select from indexing.pauses p where p.event_id is null or p.event_id = j.event_id))
 $$;
 
 -- How many messages lie in the urgent or in the work queue; counts no further than `enough`.
@@ -2797,7 +2821,7 @@ begin
 end
 $$;
 
--- ── report.sql 32e6eaa6adb2c8b3
+-- ── report.sql 6539cbb5a36ef81e
 
 -- What operators and alarms read.
 
@@ -2929,14 +2953,17 @@ $$;
 
 -- Events of the app that are not claimed, the soonest first: of the given ones, or of all that wait for it and start within
 -- a day or should have started within the last one.
--- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "paused", "attendees" (who consent)}, …].
+-- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "paused", "attendees" (who consent), "held_by": of an
+-- event that is due, who holds its row locked, as app_event_holder has it}, …].
 create or replace function public.indexing_unclaimed(events uuid[] default null) returns jsonb
-language sql stable security definer set search_path = '' as $$
+language sql volatile security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(unclaimed) order by unclaimed.starts_at, unclaimed.event_id), '[]')
   from (
     select
       e.event_id, left(e.name, 200) as name, e.status, e.starts_at, e.active, indexing.paused_by(e.event_id) as paused,
-      (select count(*) from indexing.app_consents() c where c.event_id = e.event_id) as attendees
+      (select count(*) from indexing.app_consents() c where c.event_id = e.event_id) as attendees,
+      case when e.active and e.status = 'pending' and e.starts_at < now() + interval '20 minutes'
+        then indexing.app_event_holder(e.event_id) end as held_by
     from indexing.app_events() e
     where not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.state = 'in_progress')
       and case when events is null

@@ -82,6 +82,27 @@ begin
 end
 $$;
 
+-- Which transaction holds the row of an event locked, as far as the owner may see it: {"pid": its process in the database, "role",
+-- "since"}, nulls where that is not known; null: none. Locks the row itself for the blink of this transaction.
+create or replace function indexing.app_event_holder(event uuid) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  holder jsonb;
+begin
+  if app_event_holder.event = any (indexing.app_lock_events(array[app_event_holder.event])) then
+    return null;
+  end if;
+  select jsonb_build_object('pid', a.pid, 'role', a.usename, 'since', a.xact_start) into holder
+  from {events.table} held
+  join pg_catalog.pg_locks l on l.locktype = 'transactionid' and l.transactionid = held.xmax and l.granted
+  join pg_catalog.pg_stat_activity a on a.pid = l.pid
+  where {events.event_id} = app_event_holder.event
+  limit 1;
+  return coalesce(holder, jsonb_build_object('pid', null, 'role', null, 'since', null));
+end
+$$;
+
 -- The first of two writes to the app's tables: sets the status of those of the given events whose status is one of `expected`. Their
 -- rows must have been locked by app_lock_events. Returns the events that were changed.
 create or replace function indexing.app_set_status(events uuid[], expected text[], status text) returns uuid[]

@@ -47,9 +47,12 @@ begin
 end
 $$;
 
+-- How many jobs wait for their turn: those of a pause wait for its end.
 create or replace function indexing.queued_jobs() returns bigint
 language sql stable set search_path = '' as $$
-  select count(*) from indexing.face_jobs j where j.state = 'queued'
+  select count(*) from indexing.face_jobs j
+  where j.state = 'queued'
+    and (j.priority = 0 or not exists (select from indexing.pauses p where p.event_id is null or p.event_id = j.event_id))
 $$;
 
 -- How many messages lie in the urgent or in the work queue; counts no further than `enough`.

@@ -128,14 +128,17 @@ $$;
 
 -- Events of the app that are not claimed, the soonest first: of the given ones, or of all that wait for it and start within
 -- a day or should have started within the last one.
--- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "paused", "attendees" (who consent)}, …].
+-- Returns [{"event_id", "name", "status" (the app's), "starts_at", "active", "paused", "attendees" (who consent), "held_by": of an
+-- event that is due, who holds its row locked, as app_event_holder has it}, …].
 create or replace function public.indexing_unclaimed(events uuid[] default null) returns jsonb
-language sql stable security definer set search_path = '' as $$
+language sql volatile security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(unclaimed) order by unclaimed.starts_at, unclaimed.event_id), '[]')
   from (
     select
       e.event_id, left(e.name, 200) as name, e.status, e.starts_at, e.active, indexing.paused_by(e.event_id) as paused,
-      (select count(*) from indexing.app_consents() c where c.event_id = e.event_id) as attendees
+      (select count(*) from indexing.app_consents() c where c.event_id = e.event_id) as attendees,
+      case when e.active and e.status = 'pending' and e.starts_at < now() + interval '20 minutes'
+        then indexing.app_event_holder(e.event_id) end as held_by
     from indexing.app_events() e
     where not exists (select from indexing.event_runs r where r.event_id = e.event_id and r.state = 'in_progress')
       and case when events is null

@@ -1,29 +1,8 @@
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { afterAll, onTestFinished, type TestContext } from 'vitest'
-
-/** Where a browser may be: in its npm package, which is for Linux, or installed on this machine. */
-const PLACES = [
-  async () => (await import('@sparticuz/chromium')).default.executablePath(),
-  async () => '/usr/bin/chromium',
-  async () => '/usr/bin/google-chrome',
-  async () => '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-]
+import { launchBrowser } from './chromium.ts'
 
 let launched: Promise<Browser | string> | undefined
-
-/** A browser, or why there is none. */
-async function launch(): Promise<Browser | string> {
-  const reasons: string[] = []
-  for (const place of PLACES) {
-    try {
-      const args = process.getuid?.() === 0 ? ['--no-sandbox'] : [] // as root there is no sandbox
-      return await chromium.launch({ executablePath: await place(), args })
-    } catch (error) {
-      reasons.push((error as Error).message.split('\n')[0] ?? '')
-    }
-  }
-  return `no browser was found on this machine: ${reasons.join('; ')}`
-}
 
 afterAll(async () => {
   const browser = await launched
@@ -43,7 +22,7 @@ export async function openBrowser(
   { skip }: TestContext,
   { width = 1280, colorScheme = 'light' }: { width?: number; colorScheme?: 'light' | 'dark' } = {},
 ): Promise<Opened> {
-  launched ??= launch()
+  launched ??= launchBrowser()
   const browser = await launched
   if (typeof browser === 'string') {
     if (process.env.CI) throw new Error(browser)

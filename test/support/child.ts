@@ -21,6 +21,13 @@ export async function temporaryDirectory(): Promise<string> {
   return directory
 }
 
+/** A directory that Postgres can enter also when it runs as nobody, for root. */
+export async function openableDirectory(): Promise<string> {
+  const directory = await temporaryDirectory()
+  await chmod(directory, 0o755)
+  return directory
+}
+
 /** Runs a fixture in a process and process group of its own, with a temporary directory of its own. */
 export async function startChild(fixture: string): Promise<Child> {
   const directory = await temporaryDirectory()

@@ -20,6 +20,8 @@ import type { Result } from '../../src/core/contract.ts'
 import { type JobRef, readMessage } from '../../src/core/message.ts'
 import { openLedger } from './ledger.ts'
 
+/** As many as a worker takes at once: thousands would take a busy machine as long as a statement may last. */
+const BATCH = 500
 const REGION = 'eu-central-1'
 const STAGE = 'test'
 const CLI = fileURLToPath(new URL('../../cli/event-indexer.js', import.meta.url))
@@ -80,8 +82,11 @@ export async function openOperated() {
 
   /** Works on messages until nothing of them is left: a result that has them come again makes dead letters of them. */
   async function exhaust(messages: JobRef[], said: Partial<Result> = {}): Promise<void> {
-    await ledger.work(messages, said)
-    if (said.outcome === 'retry') await ledger.failDeadLetters(messages)
+    for (let start = 0; start < messages.length; start += BATCH) {
+      const batch = messages.slice(start, start + BATCH)
+      await ledger.work(batch, said)
+      if (said.outcome === 'retry') await ledger.failDeadLetters(batch)
+    }
   }
 
   return {

@@ -2,12 +2,15 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { answers, openableDirectory } from '../support/child.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Starts `npm start`'s own program. */
-function start(...args: string[]) {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'local/start.ts', ...args], {
+/** Starts the program of `npm start`. */
+const start = (...args: string[]) => run('local/start.ts', ...args)
+
+function run(...args: string[]) {
+  const child = spawn(process.execPath, ['--import', 'tsx', ...args], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -69,4 +72,25 @@ test('it ends quietly when nobody reads any more, as with head', async () => {
   child.stdout.destroy()
   expect(await code()).toBe(0)
   expect(said.error).toBe('')
+})
+
+test('npm run dev prints the address of the operator’s page, which answers until it is told to stop', async () => {
+  const { child, said, code } = run(
+    'local/dev.ts',
+    '--engine',
+    'synthetic',
+    '--folder',
+    await openableDirectory(),
+  )
+  await vi.waitFor(() => expect(said.out, said.error).toContain('/open/'), { timeout: 60_000 })
+  const link = said.out.match(/http:\S+\/open\/\S+/)?.[0] ?? ''
+  const opened = await fetch(link, { redirect: 'manual' })
+  const cookie = opened.headers.get('set-cookie')?.split(';')[0] ?? ''
+  const page = await fetch(new URL('/', link), { headers: { cookie } })
+  expect(await page.text()).toContain('<strong>the local system</strong>')
+
+  child.kill('SIGTERM')
+  expect(await code()).toBe(143)
+  expect(said.error).toBe('')
+  expect(await answers(Number(new URL(link).port))).toBe(false)
 })

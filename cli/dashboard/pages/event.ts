@@ -6,14 +6,14 @@ import { type ClaimedEvent, type EventStatus, openOf, type Pace } from '../../st
 import { verdictOf } from '../../verdict.ts'
 import { concernsOf } from '../../views/concerns.ts'
 import { driftAdvice } from '../../views/drift.ts'
-import { nameOf, rateOf, readyOf } from '../../views/view.ts'
+import { BY_THEMSELVES, byCount, errorsOf, measured, nameOf, readyOf } from '../../views/view.ts'
 import { amount, figure } from '../../words.ts'
 import type { Size, Theme } from '../chart.ts'
 import { type Html, html } from '../html.ts'
 import { progressOf } from './events.ts'
 import type { PageContext } from './layout.ts'
 import { log } from './log.ts'
-import { ask, badge, concernOf, doneOf, facts, live, said, timeOf } from './parts.ts'
+import { ask, badge, concernOf, doneOf, facts, live, said, timeOf, verdictLine } from './parts.ts'
 
 /** One event: whether it may open, what keeps it from that, who failed and who was skipped, and what to do. */
 export function eventPage(
@@ -34,11 +34,10 @@ export function eventPage(
 }
 
 function head(event: EventStatus, { now, system }: PageContext): Html {
-  const { go, because } = verdictOf(event, now)
   const concerns = concernsOf(event, { now, option: system.option })
   return html`<h1>${nameOf(event)} ${badge(event)}</h1>
     <p class="id">${event.event_id}</p>
-    <p class="verdict ${go ? 'go' : 'no-go'}"><strong>${go ? 'GO' : 'NO GO'}</strong> ${because.join('; ')}.</p>
+    ${verdictLine(verdictOf(event, now))}
     ${concerns.length > 0 ? html`<ul class="concerns">${concerns.map((concern) => concernOf(concern))}</ul>` : ''}`
 }
 
@@ -59,8 +58,9 @@ function unclaimed(event: EventStatus & { state: 'unclaimed' }, { now }: PageCon
 function claimed(event: ClaimedEvent, { tps, rate }: Pace, { now }: PageContext): Html {
   const { attendees, event_id } = event
   const count = (states: string, words: string, n: number) =>
-    html`<a href="/events/${event_id}/attendees?state=${states}">${figure(n)} ${words}</a>`
-  const compared = event.reconciled_at === null ? 'not yet' : timeOf(event.reconciled_at, now)
+    html`<a class="${n > 0 ? words.replace(' ', '-') : 'none'}" href="/events/${event_id}/attendees?state=${states}"><strong>${figure(n)}</strong> ${words}</a>`
+  const compared =
+    event.reconciled_at === null ? 'not compared yet' : html`compared ${timeOf(event.reconciled_at, now)}`
   return html`${progressOf(event, now)}
     <p class="counts">
       ${count('indexed', 'indexed', attendees.indexed)} ${count('skipped', 'skipped', attendees.skipped)}
@@ -72,7 +72,7 @@ function claimed(event: ClaimedEvent, { tps, rate }: Pace, { now }: PageContext)
       ['End', readyOf(event, now) || 'not known'],
       [
         'Measured',
-        html`${rateOf(event.ended_lately)} in the last two minutes; ${rate < tps ? `${Number(rate.toFixed(1))} calls a second after throttling, of ${tps}` : `the quota is ${amount(tps, 'call')} a second`}`,
+        html`${measured([event], now)}; ${rate < tps ? `${Number(rate.toFixed(1))} calls a second after throttling, of ${tps}` : `the quota is ${amount(tps, 'call')} a second`}`,
       ],
       ['Ahead', `${amount(event.ahead, 'attendee')} of other events`],
       [
@@ -80,7 +80,7 @@ function claimed(event: ClaimedEvent, { tps, rate }: Pace, { now }: PageContext)
         event.oldest_open === null ? 'nobody waits' : html`waits since ${timeOf(event.oldest_open, now)}`,
       ],
       ['Calls', `${figure(event.index_calls)} of IndexFaces`],
-      ['Compared', html`${compared}; the collection is ${event.collection}`],
+      ['Collection', html`${event.collection}; ${compared}`],
     ])}`
 }
 
@@ -110,12 +110,11 @@ function actions({ event_id, paused, state }: EventStatus): Html {
 
 /** Those without an outcome, by what went wrong at their last attempt. */
 function openOnes(event: ClaimedEvent): Html {
-  const errors = Object.entries(event.open)
-    .filter(([error]) => error !== '')
-    .sort(([, a], [, b]) => b - a)
+  const errors = errorsOf(event)
   if (errors.length === 0) return html``
   return html`<h2>Tried again: ${figure(errors.reduce((sum, [, count]) => sum + count, 0))} of ${figure(openOf(event))} open</h2>
-    <ul>${errors.map(([error, count]) => html`<li>${figure(count)} × ${said(error)}</li>`)}</ul>`
+    <ul>${errors.map(([error, count]) => html`<li>${figure(count)} × ${said(error)}</li>`)}</ul>
+    <p class="faint">${BY_THEMSELVES.open}</p>`
 }
 
 function failed(event: ClaimedEvent, failures: Job[], context: PageContext): Html {
@@ -127,7 +126,7 @@ function failed(event: ClaimedEvent, failures: Job[], context: PageContext): Htm
       )
       return reasonPart(event, 'failed', code, count, context, [...errors].slice(0, SHOWN))
     })}
-    <p class="faint">They are tried again by themselves at growing intervals while the event lasts.</p>`
+    <p class="faint">${BY_THEMSELVES.failed}.</p>`
 }
 
 const SHOWN = 5 // errors of one reason
@@ -165,5 +164,3 @@ const drifted = (drift: Drift[], { now, system }: PageContext): Html =>
   html`<h2>Found by reconcile</h2>
     <ul>${drift.map((found) => html`<li>${timeOf(found.at, now)}: ${differencesInWords(found).join('; ')}</li>`)}</ul>
     <p class="faint">${driftAdvice(system.option)}</p>`
-
-const byCount = (counts: Record<string, number>) => Object.entries(counts).sort(([, a], [, b]) => b - a)

@@ -1,19 +1,17 @@
-import { type ClaimedEvent, type EventStatus, openOf, type Pace } from '../../status.ts'
-import { concernsOf, failureOf } from '../../views/concerns.ts'
-import { lateOf, nameOf, rateOf, readyOf } from '../../views/view.ts'
+import { type ClaimedEvent, type EventStatus, type Glance, openOf, type Pace } from '../../status.ts'
+import { verdictOf } from '../../verdict.ts'
+import { allConcernsOf, lettersOf } from '../../views/concerns.ts'
+import { lateOf, measured, nameOf, readyOf } from '../../views/view.ts'
 import { amount, figure } from '../../words.ts'
 import { type Html, html } from '../html.ts'
 import type { PageContext } from './layout.ts'
-import { ask, badge, concernOf, doneOf, live, passedOf, percent, timeOf } from './parts.ts'
+import { ask, badge, concernOf, doneOf, live, passedOf, percent, timeOf, verdictLine } from './parts.ts'
 
 /** All events by their start, and before them what needs somebody. */
-export function eventsPage(
-  { events, pace, pausedSince }: { events: EventStatus[]; pace: Pace; pausedSince: string | null },
-  context: PageContext,
-): Html {
+export function eventsPage({ events, letters, pace, pausedSince }: Glance, context: PageContext): Html {
   return html`<h1>Events</h1>
-    ${live('concerns', [pausedSince === null ? html`` : html`<p class="badge paused">Everything is paused since ${timeOf(pausedSince, context.now)}</p>`, concerns(events, context)])}
-    ${live('pace', paceOf(events, pace))}
+    ${live('concerns', [pausedSince === null ? html`` : html`<p class="badge paused">Everything is paused since ${timeOf(pausedSince, context.now)}</p>`, concerns(events, letters, context)])}
+    ${live('pace', paceOf(events, pace, context.now))}
     ${live('events', [
       events.length === 0
         ? html`<p>No event is in progress, has started within the last day, or starts within the next.</p>`
@@ -28,22 +26,23 @@ export function eventsPage(
     }`
 }
 
-function concerns(events: EventStatus[], context: PageContext): Html {
+function concerns(events: EventStatus[], letters: number, context: PageContext): Html {
   const view = { now: context.now, option: context.system.option }
   const found = events.flatMap((event) =>
-    [...concernsOf(event, view), ...failureOf(event, view)].map((concern) =>
+    allConcernsOf(event, view).map((concern) =>
       concernOf(concern, html`<a href="/events/${event.event_id}">${nameOf(event)}</a>:`),
     ),
   )
+  const about = html`<a href="/dead-letters">Dead letters</a>:`
+  found.push(...lettersOf(letters, view).map((concern) => concernOf(concern, about)))
   if (found.length === 0) return html`<p class="calm">Nothing needs you.</p>`
   return html`<h2>Needs you</h2><ul class="concerns">${found}</ul>`
 }
 
 /** What was measured, beside what is allowed. */
-function paceOf(events: EventStatus[], { tps, rate }: Pace): Html {
-  const ended = events.reduce((sum, event) => sum + (event.state === 'unclaimed' ? 0 : event.ended_lately), 0)
+function paceOf(events: EventStatus[], { tps, rate }: Pace, now: Date): Html {
   const throttled = rate < tps ? `; after throttling ${Number(rate.toFixed(1))} at this moment` : ''
-  return html`<p class="faint">Measured in the last two minutes: ${rateOf(ended)}. Allowed: ${amount(tps, 'IndexFaces call')} a second${throttled}.</p>`
+  return html`<p class="faint">Measured: ${measured(events, now)}. Allowed: ${amount(tps, 'IndexFaces call')} a second${throttled}.</p>`
 }
 
 function card(event: EventStatus, { now }: PageContext): Html {
@@ -58,7 +57,8 @@ function card(event: EventStatus, { now }: PageContext): Html {
 function claimed(event: ClaimedEvent, now: Date): Html {
   const { indexed, skipped, failed } = event.attendees
   const late = lateOf(event)
-  return html`${progressOf(event, now)}
+  return html`${verdictLine(verdictOf(event, now))}
+    ${progressOf(event, now)}
     <p>${figure(indexed)} indexed, ${figure(skipped)} skipped, ${failed > 0 ? html`<strong class="bad">${figure(failed)} failed</strong>` : '0 failed'}, ${figure(openOf(event))} open</p>
     <p class="faint">${readyOf(event, now)}${late ? html`, <strong class="bad">${late} late</strong>` : ''}</p>`
 }
@@ -71,7 +71,7 @@ export function progressOf(event: ClaimedEvent, now: Date): Html {
   return html`<div class="progress">
     <span id="done-${event.event_id}">${figure(done)} of ${figure(all)} done</span>
     <progress max="1" value="${share}" aria-labelledby="done-${event.event_id}">${percent(share)}</progress>
-    <span id="time-${event.event_id}">${percent(passed)} of the time to the start</span>
+    <span id="time-${event.event_id}">${percent(passed)} of the time to the start passed</span>
     <progress class="time" max="1" value="${passed}" aria-labelledby="time-${event.event_id}">${percent(passed)}</progress>
   </div>`
 }

@@ -16,6 +16,7 @@ const PAGES = [
   ['/dead-letters', 'Dead letters'],
   ['/erasures', 'Erasures'],
   ['/log', 'Log'],
+  ['/doctor', 'Doctor'],
 ] as const
 
 const head = (title: string): Html => html`
@@ -41,7 +42,7 @@ export function layout(
   <body>
     <a class="skip" href="#main">To the content</a>
     <header>
-      <p class="system"><strong>${system.name}</strong> <span class="faint">${system.supabaseUrl}, times in ${timeZone}</span>
+      <p class="system"><img src="/assets/icon.svg" alt="event-indexer" width="24" height="24"> <strong>${system.name}</strong>
         ${readOnly ? html`<span class="badge">read-only</span>` : ''}</p>
       <nav aria-label="Pages">${PAGES.map(
         ([to, name]) => html`<a href="${to}" ${to === path ? html`aria-current="page"` : ''}>${name}</a>`,
@@ -52,7 +53,7 @@ export function layout(
       ${body}
     </main>
     <footer>
-      <p><span id="as-of">As of ${now.toLocaleTimeString('en-GB')}.</span>
+      <p><span id="as-of">As of ${now.toLocaleTimeString('en-GB')}, in ${timeZone}</span>, from ${system.supabaseUrl}
         <button type="button" id="live" hidden>Stop the updates</button></p>
       <p id="silence" role="status"></p>
     </footer>

@@ -1,5 +1,6 @@
 import { type ClaimedEvent, type EventStatus, openOf } from '../../status.ts'
 import { plain } from '../../terminal.ts'
+import type { Verdict } from '../../verdict.ts'
 import type { Concern } from '../../views/concerns.ts'
 import { statusOf } from '../../views/view.ts'
 import { away, clock, clockWithSeconds } from '../../words.ts'
@@ -21,6 +22,12 @@ export const badge = (event: EventStatus): Html =>
 /** Something that needs somebody. What to do about it is a button of the event's page. */
 export const concernOf = ({ label, text }: Concern, about: Html | '' = ''): Html =>
   html`<li><span class="badge failed">${label}</span> ${about} ${text}</li>`
+
+/** Whether an event may open its doors, and why. */
+export const verdictLine = ({ because, go }: Verdict): Html =>
+  html`<p class="verdict ${go ? 'go' : 'no-go'}"><strong>${go ? 'GO' : 'NO GO'}</strong> <span>${sentence(because.join('; '))}</span></p>`
+
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 
 /** Names and values below each other. */
 export const facts = (entries: [name: string, value: Html | string][]): Html =>
