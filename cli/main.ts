@@ -249,6 +249,10 @@ supabase_migrations.schema_migrations, as the Supabase CLI records it. The first
 one that fails ends it, exit code 2; those before it stay. Before anything is
 changed it looks whether the app's tables have the columns and types that are
 read. Several may run at once. The database first, then the functions.
+
+--again brings back functions and triggers that were dropped, replaced or
+disabled by hand, and applies an app-tables.yml that has changed, then with
+--other-names.
 `
 
 const UNINSTALL_HELP = `
@@ -506,6 +510,13 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .command('migrate')
     .description('apply the migrations that the database does not have')
     .option('--dry-run', 'tell which, and whether the app’s tables fit; change nothing')
+    .addOption(
+      new Option(
+        '--again',
+        'write all functions and triggers anew, though every migration is applied',
+      ).conflicts('dryRun'),
+    )
+    .option('--other-names', 'with --again: the app’s tables have other names than before')
     .option('--app-tables <file>', 'names of the app’s tables; app-tables.yml unless given')
     .addOption(database())
     .addHelpText('after', MIGRATE_HELP)
