@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises'
-import { RekognitionClient, ResourceNotFoundException } from '@aws-sdk/client-rekognition'
+import { ResourceNotFoundException } from '@aws-sdk/client-rekognition'
 import { S3Client } from '@aws-sdk/client-s3'
 import pg from 'pg'
 import { EXIT, OperatorError } from '../cli/exit.ts'
 import { plain } from '../cli/terminal.ts'
 import { App } from './app.ts'
 import { FilesError, readSearchPhotos } from './demo/files.ts'
-import { recognise, seeFaces } from './demo/proof.ts'
+import { connectPatiently, recognise, seeFaces } from './demo/proof.ts'
 import { type Running, readRunning } from './running.ts'
 
 /** What `event-indexer local` does in the system of `npm run dev`. Each command returns the lines to print. */
@@ -36,7 +36,7 @@ function commandsOf({ postgres, aws, rekognition: service, photoBucket }: Runnin
   const { accessKeyId, secretAccessKey, region, endpoint } = aws
   const credentials = { accessKeyId, secretAccessKey }
   const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
-  const rekognition = new RekognitionClient({ endpoint: service.endpoint, region, credentials })
+  const rekognition = connectPatiently({ endpoint: service.endpoint, region, credentials })
   const { collectionPrefix } = service
   const app = new App({ databaseUrl: postgres.url, s3, photoBucket, rekognition, collectionPrefix })
   const database = new pg.Pool({ connectionString: postgres.url, max: 1 })

@@ -45,7 +45,15 @@ test('an event, an attendee and a search, with the local commands alone', async 
     await system.functions.invoke('scheduler', {})
     expect(await system.app.statusOf(event)).toBe('completed')
   }, 60_000)
+  // A slow machine, where the engine throttles.
+  let throttled = 0
+  system.rekognition.setFaults(({ operation }) =>
+    operation === 'SearchFacesByImage' && throttled++ < 4
+      ? { type: 'error', strikes: 'before', error: 'ThrottlingException' }
+      : undefined,
+  )
   expect(await commands.find(photo)).toHaveLength(1)
+  expect(throttled).toBe(5)
   expect(await commands.sql('select user_id, state from indexing.face_jobs')).toEqual([
     JSON.stringify({ user_id: user, state: 'indexed' }),
   ])
