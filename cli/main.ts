@@ -7,7 +7,7 @@ import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
 import { isId } from './ids.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
 import type { Session } from './session.ts'
-import { plainLines, type Terminal, terminalOf } from './terminal.ts'
+import { plainLines, type Terminal, terminalOf, wrap } from './terminal.ts'
 import { PATIENCE_MS } from './words.ts'
 
 const DESCRIPTION =
@@ -264,7 +264,10 @@ Before it: npx serverless remove. Afterwards migrate installs anew.
 
 function exitCodes(): string {
   return Object.entries(EXIT)
-    .map(([name, code]) => `  ${String(code).padEnd(5)}${EXIT_CODES[name as keyof typeof EXIT]}`)
+    .map(([name, code]) => {
+      const lines = wrap(EXIT_CODES[name as keyof typeof EXIT], 80, 7)
+      return `  ${String(code).padEnd(5)}${lines.trimStart()}`
+    })
     .join('\n')
 }
 

@@ -73,6 +73,7 @@ async function run(): Promise<void> {
     onLog,
   })
   const system = await starting
+  if (shutdown.begun()) return // it is being closed
   await writeRunning(runningOf(system, options.engine))
   feed = await startFeed(system.database.url, (happening) =>
     happens(happening.event, paint(happening), happening.about),

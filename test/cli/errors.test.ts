@@ -182,7 +182,10 @@ it('--help says what each exit code means', async () => {
   const { code, out } = await startCli(['--help'], {}).ended
   expect(code).toBe(0)
   for (const [name, meaning] of Object.entries(EXIT_CODES))
-    expect(out).toMatch(new RegExp(`^  ${EXIT[name as keyof typeof EXIT]} +${meaning}$`, 'm'))
+    expect(out).toMatch(
+      new RegExp(`^  ${EXIT[name as keyof typeof EXIT]} +${meaning.replaceAll(' ', '\\s+')}$`, 'm'),
+    )
+  for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80)
 })
 
 it('the error of an unknown server is printed without the markup of its answer', async () => {

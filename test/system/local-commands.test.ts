@@ -92,6 +92,7 @@ test('what cannot be done is said, with what to do', async () => {
   await expect(commands.find(photo, '11111111-1111-4111-8111-111111111111')).rejects.toThrow(
     'There is no event',
   )
+  expect(await commands.sql('update profiles set full_name = null where false')).toEqual(['UPDATE 0'])
   await expect(commands.sql('select nothing')).rejects.toThrow('column "nothing" does not exist')
 })
 
