@@ -42,7 +42,7 @@ function explainDatabase(error: DatabaseError, { supabaseUrl, name }: System): O
     )
   if (/^(401|403|42501|PGRST30\d)$/.test(error.code))
     return say(
-      `${supabaseUrl} does not let us in: the key is not the service role key of this project. (${wordsOf(error)})`,
+      `${supabaseUrl} does not let us in: the key is neither a secret key (sb_secret_…) nor the legacy service_role key of this project. (${wordsOf(error)})`,
     )
   if (error.code === 'PGRST202' || error.code === '42883')
     return say(
@@ -71,7 +71,7 @@ function explainAws(error: Error, { name }: System): OperatorError | undefined {
     return say(`There is no such queue: is ${name} deployed in this region and account? (${wordsOf(error)})`)
   if (error.name === 'ParameterNotFound')
     return say(
-      `The SSM parameter of the service role key is not there: is ${name} deployed in this region and account? SUPABASE_SERVICE_ROLE_KEY_PARAMETER names another one.`,
+      `The SSM parameter of the project's secret key is not there: is ${name} deployed in this region and account? SUPABASE_SERVICE_ROLE_KEY_PARAMETER names another one.`,
     )
   const code = 'code' in error ? String(error.code) : ''
   if (NO_CONNECTION.test(code) || error.name === 'TimeoutError')

@@ -7,7 +7,7 @@ import { EXIT, EXIT_CODES, type ExitCode, OperatorError } from './exit.ts'
 import { isId } from './ids.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
 import type { Session } from './session.ts'
-import { plainLines, type Terminal, terminalOf } from './terminal.ts'
+import { plainLines, type Terminal, terminalOf, wrap } from './terminal.ts'
 import { PATIENCE_MS } from './words.ts'
 
 const DESCRIPTION =
@@ -263,6 +263,10 @@ supabase_migrations.schema_migrations, as the Supabase CLI records it. The first
 one that fails ends it, exit code 2; those before it stay. Before anything is
 changed it looks whether the app's tables have the columns and types that are
 read. Several may run at once. The database first, then the functions.
+
+--again brings back functions and triggers that were dropped, replaced or
+disabled by hand, and applies an app-tables.yml that has changed, then with
+--other-names.
 `
 
 const UNINSTALL_HELP = `
@@ -274,7 +278,10 @@ Before it: npx serverless remove. Afterwards migrate installs anew.
 
 function exitCodes(): string {
   return Object.entries(EXIT)
-    .map(([name, code]) => `  ${String(code).padEnd(5)}${EXIT_CODES[name as keyof typeof EXIT]}`)
+    .map(([name, code]) => {
+      const lines = wrap(EXIT_CODES[name as keyof typeof EXIT], 80, 7)
+      return `  ${String(code).padEnd(5)}${lines.trimStart()}`
+    })
     .join('\n')
 }
 
@@ -529,6 +536,13 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .command('migrate')
     .description('apply the migrations that the database does not have')
     .option('--dry-run', 'tell which, and whether the app’s tables fit; change nothing')
+    .addOption(
+      new Option(
+        '--again',
+        'write all functions and triggers anew, though every migration is applied',
+      ).conflicts('dryRun'),
+    )
+    .option('--other-names', 'with --again: the app’s tables have other names than before')
     .option('--app-tables <file>', 'names of the app’s tables; app-tables.yml unless given')
     .addOption(database())
     .addHelpText('after', MIGRATE_HELP)

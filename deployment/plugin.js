@@ -21,12 +21,20 @@ export default class Deployment {
     'before:package:finalize': () => this.#dropSharedRole(),
     'after:aws:package:finalize:mergeCustomProviderResources': () => this.#settleConditions(),
   }
-  /** `${workerSize:batchSize}` and `${workerSize:maximumConcurrency}`, by the quota; `${dashboard:body}`. */
+  /** `${workerSize:batchSize}` and `${workerSize:maximumConcurrency}`, by the quota; `${tracing:mode}`; `${dashboard:body}`. */
   configurationVariablesSources = {
     dashboard: {
       resolve: async ({ resolveConfigurationProperty, resolveVariable }) => {
         const service = await resolveConfigurationProperty(['service'])
         return { value: dashboard({ service, stage: await resolveVariable('sls:stage') }) }
+      },
+    },
+    tracing: {
+      resolve: async ({ resolveConfigurationProperty }) => {
+        const mode = String(await resolveConfigurationProperty(['custom', 'tracing']))
+        const { problemOf } = await loadSettings()
+        // The framework's schema would refuse a malformed one without the setting's name.
+        return { value: problemOf('tracing', mode) ? 'PassThrough' : mode }
       },
     },
     workerSize: {

@@ -9,6 +9,7 @@ const TEMPLATE_RULES = {
   ALARM_EMAIL: form('an address for the alarms, or nothing', /^([^@\s]+@[^@\s]+)?$/),
   ALARM_TOPIC_ARN: form('the ARN of an SNS topic, or nothing', /^(arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+)?$/),
   NUDGE_CONCURRENCY: form('a whole number from 1 to 999, or none', /^([1-9]\d{0,2}|none)$/),
+  TRACING: form('Active or PassThrough', /^(Active|PassThrough)$/),
   // The roles allow the use of a key by its ARN, not by an alias.
   KMS_KEY_ARN: form('the ARN of a KMS key, or nothing', /^(arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+)?$/),
 }
@@ -31,6 +32,7 @@ export const VARIABLES: Record<string, keyof typeof RULES> = {
   alarmEmail: 'ALARM_EMAIL',
   alarmTopicArn: 'ALARM_TOPIC_ARN',
   nudgeConcurrency: 'NUDGE_CONCURRENCY',
+  tracing: 'TRACING',
   kmsKeyArn: 'KMS_KEY_ARN',
 }
 

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises'
-import { RekognitionClient, ResourceNotFoundException } from '@aws-sdk/client-rekognition'
+import { ResourceNotFoundException } from '@aws-sdk/client-rekognition'
 import { S3Client } from '@aws-sdk/client-s3'
 import pg from 'pg'
 import { EXIT, OperatorError } from '../cli/exit.ts'
 import { plain } from '../cli/terminal.ts'
 import { App } from './app.ts'
-import { FilesError, readSearchPhotos } from './demo/files.ts'
-import { recognise, seeFaces } from './demo/proof.ts'
+import { FilesError, readSearchPhotos, reasonOf } from './demo/files.ts'
+import { connectPatiently, recognise, seeFaces } from './demo/proof.ts'
 import { type Running, readRunning } from './running.ts'
 
 /** What `event-indexer local` does in the system of `npm run dev`. Each command returns the lines to print. */
@@ -17,7 +17,7 @@ export interface LocalCommands {
   add: (name: string, photo: string, event?: string) => Promise<string[]>
   /** Says who of an event's attendees are on a photo: of the next event unless given. */
   find: (photo: string, event?: string) => Promise<string[]>
-  /** Runs one SQL statement as the database's owner. A line of JSON for each row. */
+  /** Runs one SQL statement as the database's owner. A line of JSON for each row; without rows what was done, like `UPDATE 2`. */
   sql: (statement: string) => Promise<string[]>
   close: () => Promise<void>
 }
@@ -36,7 +36,7 @@ function commandsOf({ postgres, aws, rekognition: service, photoBucket }: Runnin
   const { accessKeyId, secretAccessKey, region, endpoint } = aws
   const credentials = { accessKeyId, secretAccessKey }
   const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
-  const rekognition = new RekognitionClient({ endpoint: service.endpoint, region, credentials })
+  const rekognition = connectPatiently({ endpoint: service.endpoint, region, credentials })
   const { collectionPrefix } = service
   const app = new App({ databaseUrl: postgres.url, s3, photoBucket, rekognition, collectionPrefix })
   const database = new pg.Pool({ connectionString: postgres.url, max: 1 })
@@ -62,8 +62,8 @@ function commandsOf({ postgres, aws, rekognition: service, photoBucket }: Runnin
 
     async add(name, photo, event) {
       const { id, name: eventName } = await eventOf(event)
-      const bytes = await readFile(photo).catch((error: Error) => {
-        throw refuse(`Cannot read ${photo}: ${error.message}`, error)
+      const bytes = await readFile(photo).catch((error) => {
+        throw refuse(`Cannot read ${photo}: ${reasonOf(error)}`, error)
       })
       const [user = ''] = await app.addAttendees(id, [{ name, photo: bytes }])
       return [`${user}  ${plain(name)} comes to ${plain(eventName)}, with consent`]
@@ -81,7 +81,7 @@ function commandsOf({ postgres, aws, rekognition: service, photoBucket }: Runnin
       const names = new Map(rows.map(({ user_id, full_name }) => [user_id, plain(full_name)]))
       const faces = await seeFaces(rekognition, search?.bytes ?? Buffer.alloc(0))
       if (faces.length === 0) return ['There is no face on the photo.']
-      return Promise.all(
+      const answers = await Promise.all(
         faces.map(async (face) => {
           const { match, closest } = await recognise(rekognition, `${collectionPrefix}${id}`, face).catch(
             (error) => {
@@ -98,13 +98,17 @@ function commandsOf({ postgres, aws, rekognition: service, photoBucket }: Runnin
           return closest ? `unknown, the closest is ${said(closest)}` : 'unknown'
         }),
       )
+      if (answers.length === 1) return answers
+      return answers.map((answer, index) => `${index + 1} of ${answers.length} from the left: ${answer}`)
     },
 
     async sql(statement) {
-      const { rows } = await database.query(statement).catch((error: Error) => {
+      const { command, rowCount, rows } = await database.query(statement).catch((error: Error) => {
         throw refuse(`Postgres refuses: ${error.message}`, error)
       })
-      return rows.map((row) => JSON.stringify(row))
+      return rows.length > 0
+        ? rows.map((row) => JSON.stringify(row))
+        : [`${command} ${rowCount ?? ''}`.trimEnd()]
     },
 
     async close() {

@@ -87,6 +87,7 @@ async function run(): Promise<void> {
     onLog,
   })
   const system = await starting
+    if (shutdown.begun()) return // it is being closed
   await writeRunning(runningOf(system, options.engine), options.folder)
   feed = await startFeed(system.database.url, (happening) =>
     happens(happening.event, paint(happening), happening.about),
@@ -103,7 +104,7 @@ async function run(): Promise<void> {
   const { database, gateway, aws, rekognition } = system
   say(`the operator’s page, opened once: ${dashboard.link}`)
   say(`Postgres      ${database.url}`)
-  say(`Supabase API  ${gateway.url}   service_role ${gateway.serviceRoleKey.slice(0, 12)}…`)
+  say(`Supabase API  ${gateway.url}   secret key ${gateway.secretKey.slice(0, 14)}…`)
   say(`SQS and S3    ${aws.endpoint}   any credentials; bucket ${system.environment.S3_BUCKET_NAME}`)
   say(`Rekognition   ${rekognition.endpoint}`)
   say(`Nudge         ${system.nudgeUrl}`)

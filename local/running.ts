@@ -17,7 +17,14 @@ const runningShape = z.object({
   /** The environment variables of the worker, and the URL of the dead-letter queue. */
   environment: z.record(z.string(), z.string()),
   postgres: z.object({ url: z.string() }),
-  supabase: z.object({ url: z.string(), anonKey: z.string(), serviceRoleKey: z.string() }),
+  supabase: z.object({
+    url: z.string(),
+    publishableKey: z.string(),
+    secretKey: z.string(),
+    /** The legacy keys, which are JWTs. */
+    anonKey: z.string(),
+    serviceRoleKey: z.string(),
+  }),
   /** SQS and S3. */
   aws: z.object({
     endpoint: z.string(),
@@ -34,13 +41,14 @@ const runningShape = z.object({
 
 export function runningOf(system: LocalSystem, engine: Running['engine']): Running {
   const { environment, database, gateway, aws, rekognition, nudgeUrl } = system
+  const { publishableKey, secretKey, anonKey, serviceRoleKey } = gateway
   return {
     pid: process.pid,
     startedAt: new Date().toISOString(),
     engine,
     environment: { ...environment, DEAD_LETTER_QUEUE_URL: aws.queueUrls.get('DeadLetterQueue') ?? '' },
     postgres: { url: database.url },
-    supabase: { url: gateway.url, anonKey: gateway.anonKey, serviceRoleKey: gateway.serviceRoleKey },
+    supabase: { url: gateway.url, publishableKey, secretKey, anonKey, serviceRoleKey },
     aws: { endpoint: aws.endpoint, region: aws.region, ...aws.credentials },
     photoBucket: environment.S3_BUCKET_NAME ?? '',
     queues: Object.fromEntries(aws.queueUrls),

@@ -110,7 +110,7 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
         aws,
         environment: {
           SUPABASE_URL: gateway.url,
-          SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
+          SUPABASE_SERVICE_ROLE_KEY: gateway.secretKey,
           NUDGE_SECRET: nudgeSecret,
           AWS_ENDPOINT_URL: aws.endpoint, // for every service that has none of its own, so that no call leaves this machine
           AWS_ENDPOINT_URL_REKOGNITION: rekognition.endpoint,

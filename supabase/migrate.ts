@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { type AppTables, withAppTables, withMarks, withoutAppTables } from './app-tables.ts'
 import { type Migration, migrations } from './migrations.ts'
+import { migrationOf, SOURCES } from './sources.ts'
 
 /** Why migrations were not applied, or not all of them, in words that say what to do. */
 export class MigrationError extends Error {
@@ -69,20 +70,52 @@ async function pendingOn(
   client: pg.Client,
   { tables = {}, files = migrations(tables) }: MigrateOptions,
 ): Promise<Migration[]> {
+  // Before the history: both come in one transaction of somebody who migrates at this moment.
+  const isThere = (await one(client, "select to_regnamespace('indexing')")) !== null
   const history = await readHistory(client)
   const pending = files.filter((file) => !isApplied(file, history))
   if (pending.length === 0) return []
-  if (pending.length === files.length && (await one(client, "select to_regnamespace('indexing')")) !== null)
+  if (pending.length === files.length && isThere)
     throw new MigrationError(
       'The schema "indexing" is there, but the history of migrations knows none of ours: it was applied by other means. Record them with "supabase migration repair --status applied", or remove all with "event-indexer uninstall", and migrate again. Nothing was changed.',
     )
+  await requireFit(client, tables)
+  return pending
+}
+
+async function requireFit(client: pg.Client, tables: AppTables): Promise<void> {
   const misfits = await misfitsOf(client, tables)
   if (misfits.length > 0)
     throw new MigrationError(
       `The app's tables do not fit:\n${misfits.map((misfit) => `  ${misfit}`).join('\n')}\nNothing was changed. Other names are given in app-tables.yml: see docs/your-tables.md.`,
     )
-  return pending
 }
+
+/**
+ * Writes all functions and triggers anew, as this release has them, into a database that has every migration: what was dropped, replaced or
+ * disabled by hand comes back.
+ * @param otherNames whether the app's tables may have other names than before
+ * @throws {MigrationError} when a migration is missing, or the app's tables do not fit; then nothing is changed
+ */
+export const renew = (
+  url: string,
+  { tables = {}, otherNames = false }: { tables?: AppTables; otherNames?: boolean } = {},
+): Promise<void> =>
+  withClient(url, async (client) => {
+    if ((await pendingOn(client, { tables })).length > 0)
+      throw new MigrationError(
+        'The database does not have every migration of this release: apply them first, with "event-indexer migrate". Nothing was changed.',
+      )
+    await requireFit(client, tables)
+    if (otherNames) await client.query("set indexing.other_names = 'yes'")
+    const file = {
+      name: 'all functions and triggers',
+      sql: withAppTables(migrationOf([...SOURCES], ''), tables),
+    }
+    await client.query(file.sql).catch((error) => {
+      throw failureOf(file, error)
+    })
+  })
 
 /** The version, and the name that the history has: `20261126000001` and `event_indexer_tables`. */
 function versionOf({ name }: Migration): { version: string; title: string } {

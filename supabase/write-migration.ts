@@ -7,50 +7,20 @@
  *
  * `npm run migration -- --to DIR` writes all migrations into a folder, with the names of app-tables.yml.
  */
-import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { ownAppTables, withMarks } from './app-tables.ts'
+import { ownAppTables } from './app-tables.ts'
 import { migrationNames, migrations } from './migrations.ts'
 import { writeReleasedContract } from './released-contract.ts'
-
-/** Later files use functions of earlier ones; `rights` comes last, over all of them. */
-export const SOURCES = [
-  'app',
-  'notes',
-  'jobs',
-  'pace',
-  'settle',
-  'receipts',
-  'claim',
-  'collections',
-  'pause',
-  'actions',
-  'outbox',
-  'lease',
-  'complete',
-  'dead-letters',
-  'rescue',
-  'changes',
-  'reconcile',
-  'retention',
-  'replay',
-  'report',
-  'fit',
-  'doctor',
-  'rights',
-] as const
+import { checksum, migrationOf, SOURCES, sourceOf } from './sources.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
-const SOURCE = new URL('source/', import.meta.url)
 const RELEASED = new URL('released.json', import.meta.url)
 const MARK = /^-- ── (\S+)\.sql (\w{16})$/gm
 
 const read = (name: string, base: URL): string => readFileSync(new URL(name, base), 'utf8')
-
-export const checksum = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16)
 
 /** The checksums of released files, by name. */
 export const releasedFiles = (): Record<string, string> =>
@@ -65,21 +35,10 @@ function writtenSources(files: string[]): Map<string, string> {
 /** Sources that are not, or not as they are now, in the given migrations. */
 export const changedSources = (files: string[]): string[] => {
   const written = writtenSources(files)
-  return SOURCES.filter((name) => written.get(name) !== checksum(read(`${name}.sql`, SOURCE)))
+  return SOURCES.filter((name) => written.get(name) !== checksum(sourceOf(name)))
 }
 
 const isOfFunctions = (file: string): boolean => writtenSources([file]).size > 0
-
-/** The text of a migration: steps by hand, then the given sources, whole. */
-export function migrationOf(sources: string[], heading: string): string {
-  // Supabase grants new functions of schema public to everybody, so the rights are given anew each time.
-  const names = SOURCES.filter((name) => sources.includes(name) || name === 'rights')
-  const parts = names.map((name) => {
-    const text = read(`${name}.sql`, SOURCE)
-    return `-- ── ${name}.sql ${checksum(text)}\n\n${withMarks(text)}`
-  })
-  return `${heading}\n-- Written by "npm run migration" from supabase/source. Edit there.\n\n${parts.join('\n')}`
-}
 
 /** Everything before the generated part: the steps that were written by hand. */
 const handwritten = (file: string): string =>

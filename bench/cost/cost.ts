@@ -55,26 +55,40 @@ export function dailyCost(
   prices: Prices = PRICES,
 ): DailyCost {
   const invocations = attendees * usage.invocations
-  const functionSeconds = attendees * usage.functionSeconds
-  const schedulerSeconds = standing.schedulerRuns * standing.schedulerRunSeconds
-  const lambda = (requests: number, seconds: number) =>
-    requests * prices.lambdaRequest + seconds * sizes.memoryGb * prices.lambdaGbSecond
-  const logs = (runs: number) => ((runs * sizes.logBytes) / 1e9) * prices.logGb
-
   const parts = {
     rekognition: tiered(attendees * usage.indexCalls * DAYS_A_MONTH, prices.indexFaces) / DAYS_A_MONTH,
     faceStorage: (attendees * daysKept * prices.faceMonth) / DAYS_A_MONTH,
-    lambda: lambda(invocations, functionSeconds),
+    lambda: lambdaCost(invocations, attendees * usage.functionSeconds, sizes, prices),
     sqs: attendees * usage.sqsRequests * prices.sqsRequest,
-    logs: logs(invocations),
-    standing:
-      lambda(standing.schedulerRuns, schedulerSeconds) +
-      logs(standing.schedulerRuns) +
-      standing.idlePolls * prices.sqsRequest +
-      (standing.metrics * prices.metricMonth + standing.alarms * prices.alarmMonth) / DAYS_A_MONTH,
+    logs: logCost(invocations, sizes, prices),
+    standing: sum(standingCost(standing, sizes, prices)) / DAYS_A_MONTH,
   }
-  return { ...parts, total: Object.values(parts).reduce((sum, part) => sum + part, 0) }
+  return { ...parts, total: sum(parts) }
 }
+
+/** What stands there whether anybody comes or not, in US dollars a month. */
+export function standingCost(
+  { metrics, alarms, idlePolls, schedulerRuns, schedulerRunSeconds }: Standing,
+  sizes: Sizes,
+  prices: Prices = PRICES,
+) {
+  const runs = schedulerRuns * DAYS_A_MONTH
+  return {
+    metrics: metrics * prices.metricMonth,
+    alarms: alarms * prices.alarmMonth,
+    polls: idlePolls * DAYS_A_MONTH * prices.sqsRequest,
+    runs: lambdaCost(runs, runs * schedulerRunSeconds, sizes, prices) + logCost(runs, sizes, prices),
+  }
+}
+
+export const sum = (parts: Record<string, number>): number =>
+  Object.values(parts).reduce((total, part) => total + part, 0)
+
+const lambdaCost = (requests: number, seconds: number, { memoryGb }: Sizes, prices: Prices): number =>
+  requests * prices.lambdaRequest + seconds * memoryGb * prices.lambdaGbSecond
+
+const logCost = (runs: number, { logBytes }: Sizes, { logGb }: Prices): number =>
+  ((runs * logBytes) / 1e9) * logGb
 
 /** The price of so many, each tier of them at its own. */
 export function tiered(count: number, tiers: { upTo: number; each: number }[]): number {

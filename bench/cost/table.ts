@@ -1,6 +1,6 @@
 import type { Table } from '../report/table.ts'
-import { dailyCost, type Sizes } from './cost.ts'
-import type { Way } from './usage.ts'
+import { DAYS_A_MONTH, dailyCost, type Sizes, type Standing, standingCost, sum } from './cost.ts'
+import { ALARMS, METRICS, QUEUES, type Way } from './usage.ts'
 
 const ATTENDEES = [10_000, 100_000, 1_000_000]
 const TPS = [50, 5]
@@ -40,6 +40,22 @@ export function costTable(ways: Way[], sizes: Sizes): Table {
       'a day',
     ],
     rows,
+  }
+}
+
+/** What stands there whether anybody comes or not, by the month. */
+export function standingTable(standing: Standing, sizes: Sizes): Table {
+  const parts = standingCost(standing, sizes)
+  const total = sum(parts)
+  return {
+    head: ['whether anybody comes or not', 'a month'],
+    rows: [
+      [`at most ${METRICS} metrics`, dollars(parts.metrics)],
+      [`${ALARMS} alarms`, dollars(parts.alarms)],
+      [`Lambda's polls of ${QUEUES} queues`, dollars(parts.polls)],
+      ['runs of the scheduler, and their logs', dollars(parts.runs)],
+      [`all of it, ${dollars(total / DAYS_A_MONTH)} a day`, dollars(total)],
+    ],
   }
 }
 

@@ -33,7 +33,7 @@ const NAIVE_WORKERS = 10
 const LONGEST_FUNCTION_S = 900
 const RUNS_A_DAY = 24 * 60
 // Lambda polls a queue in which nothing lies with five requests of 20 s.
-export const IDLE_POLLS_A_DAY = (5 * 86_400) / 20
+const IDLE_POLLS_A_DAY = (5 * 86_400) / 20
 export const QUEUES = 4 // work, urgent, photo events and dead letters
 export const METRICS = 60 // the names in `src/`, and three that are split, for each value that comes: a dozen reasons and some kinds
 export const ALARMS = 26 // in serverless.yml
@@ -44,6 +44,15 @@ const LOG_BYTES = 1_000
 export const sizesOf = (memoryMb: number): Sizes => ({ memoryGb: memoryMb / 1024, logBytes: LOG_BYTES })
 
 const NOTHING: Standing = { schedulerRuns: 0, schedulerRunSeconds: 0, idlePolls: 0, metrics: 0, alarms: 0 }
+
+/** Of this system, with idle runs of the scheduler that take so long. */
+export const standingOf = (idleRunMs: number): Standing => ({
+  schedulerRuns: RUNS_A_DAY,
+  schedulerRunSeconds: idleRunMs / 1000,
+  idlePolls: QUEUES * IDLE_POLLS_A_DAY,
+  metrics: METRICS,
+  alarms: ALARMS,
+})
 
 /**
  * The ways that the scenario `event` compares, from the figures of a run.
@@ -68,13 +77,7 @@ export function waysOf(scenarios: unknown): Way[] | undefined {
         functionSeconds: (event.worker_seconds_per_attendee * MEASURED_TPS) / tps,
         invocations: event.db_calls_per_attendee / 2,
       }),
-      standing: {
-        schedulerRuns: RUNS_A_DAY,
-        schedulerRunSeconds: idle.idle_run_ms / 1000,
-        idlePolls: QUEUES * IDLE_POLLS_A_DAY,
-        metrics: METRICS,
-        alarms: ALARMS,
-      },
+      standing: standingOf(idle.idle_run_ms),
     },
     {
       name: 'naive',

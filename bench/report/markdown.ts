@@ -1,6 +1,6 @@
 import type { Sizes } from '../cost/cost.ts'
 import { PRICES } from '../cost/prices.ts'
-import { costTable } from '../cost/table.ts'
+import { costTable, standingTable } from '../cost/table.ts'
 import { waysOf } from '../cost/usage.ts'
 import type { Report } from './report.ts'
 import { markdownOf } from './table.ts'
@@ -26,9 +26,12 @@ export function resultsOf({ machine, scenarios, shown }: Report, pictures: strin
 /** What a day costs by the counts of a run. */
 export function costOf({ scenarios }: Report, sizes: Sizes): string {
   const ways = waysOf(scenarios)
-  if (!ways) return 'This run has not measured `event` and `idle`, of whose counts the cost is made.'
+  const [ours] = ways ?? []
+  if (!ways || !ours) return 'This run has not measured `event` and `idle`, of whose counts the cost is made.'
   return [
     markdownOf(costTable(ways, sizes)),
+    'In the column of logs, metrics and schedule, for `ours`:',
+    markdownOf(standingTable(ours.standing, sizes)),
     `List prices of ${PRICES.region} in ${PRICES.date}, without free tiers; every day of the month alike.`,
   ].join('\n\n')
 }

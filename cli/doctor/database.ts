@@ -40,7 +40,7 @@ export function checkTables({ misfits }: DoctorAnswer): Check {
   return problem(
     'tables',
     misfits.join('; '),
-    'Give the columns back their names and types; or name the new ones in app-tables.yml and add a migration, see docs/your-tables.md.',
+    'Give the columns back their names and types; or name the new ones in app-tables.yml, see "When the names change" in docs/your-tables.md.',
   )
 }
 
@@ -53,19 +53,10 @@ export function checkTriggers({ triggers }: DoctorAnswer): Check {
     some.length > 0
       ? [`${state}: ${some.map(({ table, trigger }) => `${trigger} on ${table}`).join(', ')}`]
       : []
-  const todo = [
-    ...disabled.map(({ table, trigger }) => `alter table ${table} enable trigger ${trigger};`),
-    ...(missing.length > 0
-      ? [
-          'Missing ones come back with the newest functions file of supabase/migrations, which may be run again with psql.',
-        ]
-      : []),
-    'Then: npx event-indexer audit --all --repair, for what was not noted.',
-  ]
   return problem(
     'triggers',
     `${[...list('Missing', missing), ...list('Disabled', disabled)].join('. ')}.`,
-    `As the database’s owner: ${todo.join(' ')}`,
+    'As the database’s owner: npx event-indexer migrate --again. Then, for what was not noted: npx event-indexer audit --all --repair.',
   )
 }
 
@@ -79,7 +70,7 @@ export function checkRights({ exposed, withheld }: DoctorAnswer): Check {
   return problem(
     'rights',
     found.join(' '),
-    'As the database’s owner, run the newest functions file of supabase/migrations again, whose end sets the rights of all functions; revoke those on tables by hand.',
+    'As the database’s owner: npx event-indexer migrate --again sets the rights of all functions; revoke those on tables by hand.',
   )
 }
 
@@ -112,7 +103,7 @@ export interface NudgeFacts {
 }
 
 export async function checkNudge(
-  { pg_net, nudge_url, nudge_secret }: DoctorAnswer,
+  { now, pg_net, nudge_url, nudge_secret, nudged_at }: DoctorAnswer,
   { deployedUrl, ask }: NudgeFacts,
 ): Promise<Check> {
   const configure = `As the database’s owner: select indexing.configure_nudge('${deployedUrl ?? '<NudgeUrl>'}', '<the nudge secret>');`
@@ -151,7 +142,17 @@ export async function checkNudge(
       'The function answers; whether the database has its secret is not known.',
       'Your role or user needs ssm:GetParameter on the parameter of the nudge’s secret.',
     )
-  return ok('nudge', 'The function answers, and the database has its secret.')
+  if (nudged_at === null)
+    return note(
+      'nudge',
+      'The function answers, and the database has its secret; no nudge has arrived since it was configured.',
+      'The next change of an attendee of a claimed event sends one. If it does not arrive: select * from net._http_response order by created desc limit 5;',
+    )
+  const minutes = Math.round((Date.parse(now) - Date.parse(nudged_at)) / 60_000)
+  return ok(
+    'nudge',
+    `The function answers, and the database has its secret. The last nudge arrived ${minutes < 1 ? 'within the last minute' : `${amount(minutes, 'minute')} ago`}.`,
+  )
 }
 
 export function checkLastRun(

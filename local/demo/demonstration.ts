@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { basename, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { RekognitionClient } from '@aws-sdk/client-rekognition'
+import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import pg from 'pg'
 import { reasonOf } from '../../cli/reasons.ts'
 import type { NewAttendee } from '../app.ts'
@@ -9,7 +9,15 @@ import { type GroupPhoto, groupPhotos } from '../photos.ts'
 import type { LocalSystem } from '../system.ts'
 import { castOf, everydayCases, type Person, portraitOf } from './cast.ts'
 import type { Portraits } from './files.ts'
-import { type Match, picture, type Recognised, recognise, type SeenFace, seeFaces } from './proof.ts'
+import {
+  connectPatiently,
+  type Match,
+  picture,
+  type Recognised,
+  recognise,
+  type SeenFace,
+  seeFaces,
+} from './proof.ts'
 import { bad, counted, faint, good, heading, progress, say, table } from './show.ts'
 
 export interface DemonstrationOptions {
@@ -85,7 +93,7 @@ class Demonstration {
 
   constructor(system: LocalSystem) {
     this.#system = system
-    this.#rekognition = new RekognitionClient({
+    this.#rekognition = connectPatiently({
       endpoint: system.rekognition.endpoint,
       region: system.aws.region,
       credentials: system.aws.credentials,

@@ -164,7 +164,7 @@ async function filesIn(folder: string): Promise<string[]> {
 const megabytes = (size: number) => `${(size / 1024 / 1024).toFixed(1)} MB`
 
 /** The first line of an error's message, in words where it is a usual one. */
-function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code === 'ENOENT') return 'there is no such file or folder'
   if (code === 'EACCES' || code === 'EPERM') return 'you may not read it'

@@ -1,7 +1,8 @@
 import {
   DetectFacesCommand,
   InvalidParameterException,
-  type RekognitionClient,
+  RekognitionClient,
+  type RekognitionClientConfig,
   SearchFacesByImageCommand,
 } from '@aws-sdk/client-rekognition'
 import { annotate } from '../annotate.ts'
@@ -28,6 +29,10 @@ export interface Recognised {
 
 /** At which similarity, in percent, Rekognition calls it a match unless told otherwise. */
 const THRESHOLD = 80
+
+/** Connects to the local Rekognition, which on a slow or busy machine throttles the calls that it could not answer soon. */
+export const connectPatiently = (config: RekognitionClientConfig): RekognitionClient =>
+  new RekognitionClient({ ...config, maxAttempts: 10 })
 
 /** Finds all faces on a photo. SearchFacesByImage looks at the largest only, so each is cut out to be searched by itself. */
 export async function seeFaces(rekognition: RekognitionClient, photo: Buffer): Promise<SeenFace[]> {

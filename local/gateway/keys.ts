@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 import { ApiError } from './errors.ts'
 
@@ -7,6 +7,10 @@ const SKEW_SECONDS = 30 // between our clock and the one that signed, as PostgRE
 
 /** The API keys of a project, and the check of what comes with a request. */
 export interface Keys {
+  /** The keys of today, which are no JWT: `sb_publishable_…` and `sb_secret_…`. */
+  publishableKey: string
+  secretKey: string
+  /** The legacy ones, which are JWTs: `anon` and `service_role`. */
   anonKey: string
   serviceRoleKey: string
   /** The access token of an attendee who has signed in. */
@@ -42,8 +46,19 @@ export async function makeKeys({
     sign({ role: 'anon' }, issuedAt, issuedAt + TEN_YEARS),
     sign({ role: 'service_role' }, issuedAt, issuedAt + TEN_YEARS),
   ])
+  const opaque = (kind: 'publishable' | 'secret') =>
+    `sb_${kind}_${createHmac('sha256', secret).update(`${kind} ${issuedAt}`).digest('base64url').slice(0, 31)}`
+  const [publishableKey, secretKey] = [opaque('publishable'), opaque('secret')]
+  const roles = new Map([
+    [publishableKey, 'anon'],
+    [secretKey, 'service_role'],
+    [anonKey, 'anon'],
+    [serviceRoleKey, 'anon'], // a legacy key has its role as a token alone
+  ])
 
   return {
+    publishableKey,
+    secretKey,
     anonKey,
     serviceRoleKey,
     keyFor: (userId, expires = '1h') =>
@@ -51,10 +66,12 @@ export async function makeKeys({
     claimsOf: async (apiKey, authorization) => {
       // These two are answered by Supabase's gateway, in front of PostgREST.
       if (!apiKey) throw new ApiError(401, '', 'No API key found in request')
-      if (apiKey !== anonKey && apiKey !== serviceRoleKey) throw new ApiError(401, '', 'Invalid API key')
+      const role = roles.get(apiKey)
+      if (role === undefined) throw new ApiError(401, '', 'Invalid API key')
 
       const token = /^bearer\s+(.*)$/i.exec(authorization ?? '')?.[1]
-      if (token === undefined) return { role: 'anon' }
+      // Clients that take each key for a JWT send one of today's as a token, too: the gateway drops it.
+      if (token === undefined || token.startsWith('sb_')) return { role }
       try {
         const { payload } = await jwtVerify(token, secret, {
           algorithms: ['HS256'],

@@ -13,7 +13,7 @@ export type GatewayFault = 'drop-before' | 'drop-after-commit' | { status: numbe
 /** Decides on each request; `attempt` counts the requests of a function from 1. */
 export type GatewayFaults = (request: { function: string; attempt: number }) => GatewayFault | undefined
 
-export interface Gateway extends Pick<Keys, 'anonKey' | 'serviceRoleKey' | 'keyFor'> {
+export interface Gateway extends Omit<Keys, 'claimsOf'> {
   /** The project's URL, as `createClient` of supabase-js takes it. */
   url: string
   /** Requests by function since the start. */
@@ -39,7 +39,7 @@ export async function startGateway(
   { authenticatorUrl }: { authenticatorUrl: string },
   options: GatewayOptions = {},
 ): Promise<Gateway> {
-  const keys = await makeKeys(options.keys)
+  const { claimsOf, ...keys } = await makeKeys(options.keys)
   const rpc = await RpcPool.connect(authenticatorUrl, CONNECTIONS)
   const calls = new Map<string, number>()
   let faults: GatewayFaults | undefined
@@ -65,7 +65,7 @@ export async function startGateway(
       throw new ApiError(fault.status, '', 'A fault that was asked for')
 
     const { apikey, authorization } = request.headers
-    const claims = await keys.claimsOf(Array.isArray(apikey) ? apikey[0] : apikey, authorization)
+    const claims = await claimsOf(Array.isArray(apikey) ? apikey[0] : apikey, authorization)
     const profile = request.headers['content-profile']
     const schema = typeof profile === 'string' ? profile : 'public'
     const result = await rpc.call({ schema, name, body: await text(request), claims })
@@ -82,9 +82,7 @@ export async function startGateway(
   const { port } = server.address() as AddressInfo
   return {
     url: `http://127.0.0.1:${port}`,
-    anonKey: keys.anonKey,
-    serviceRoleKey: keys.serviceRoleKey,
-    keyFor: keys.keyFor,
+    ...keys,
     calls,
     setFaults: (next) => {
       faults = next

@@ -312,6 +312,7 @@ const doctor = z.object({
   pg_net: z.boolean(),
   nudge_url: z.nullable(z.string()),
   nudge_secret: z.nullable(z.boolean()),
+  nudged_at: z.nullable(z.string()),
   last_run_tps: z.number(),
 })
 export type DoctorAnswer = z.output<typeof doctor>

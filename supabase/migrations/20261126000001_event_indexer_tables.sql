@@ -234,6 +234,7 @@ create table indexing.nudging (
   only_row      boolean primary key default true check (only_row),
   url           text,
   secret        text,
+  arrived_at    timestamptz, -- when the last nudge did; null: none since it was configured
   running_until timestamptz not null default '-infinity',
   again         boolean not null default false -- another nudge came during that run
 );

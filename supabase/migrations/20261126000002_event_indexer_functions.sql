@@ -363,7 +363,7 @@ begin
 end
 $$;
 
--- ── notes.sql 4d543b71d6a33815
+-- ── notes.sql a0fe3000ac554774
 
 -- What the triggers call: notes of changes, and the nudge.
 
@@ -454,7 +454,9 @@ begin
   if url is not null and coalesce(length(secret), 0) < 16 then
     raise exception 'the secret of the nudge must have 16 characters at least' using errcode = 'invalid_parameter_value';
   end if;
-  update indexing.nudging set url = configure_nudge.url, secret = configure_nudge.secret where only_row;
+  update indexing.nudging
+  set url = configure_nudge.url, secret = configure_nudge.secret, arrived_at = null
+  where only_row;
 end
 $$;
 
@@ -466,6 +468,7 @@ declare
   free boolean;
 begin
   update indexing.nudging n set
+    arrived_at = clock_timestamp(),
     again = n.running_until > clock_timestamp(),
     running_until = case when n.running_until > clock_timestamp() then n.running_until
       else clock_timestamp() + make_interval(secs => run_seconds) end
@@ -3172,7 +3175,7 @@ begin
 end
 $$;
 
--- ── doctor.sql 2c3bc37ba9dfbbc5
+-- ── doctor.sql bb9a18182560f1db
 
 -- What `doctor` asks of the database: what is there, not how the events stand. Changes nothing, and tells no secret.
 --   now           of the database's clock
@@ -3183,6 +3186,7 @@ $$;
 --   pg_net        whether requests can be sent
 --   nudge_url     where nudges go, or null
 --   nudge_secret  whether the secret of the nudges has this SHA-256, in hexadecimal; null without one to compare
+--   nudged_at     when the last nudge arrived; null if none has since it was configured
 --   last_run_tps  IndexFaces calls a second, as the scheduler's last run had it
 create or replace function public.indexing_doctor(nudge_digest text default null) returns jsonb
 language sql volatile security definer set search_path = '' as $$
@@ -3235,6 +3239,7 @@ language sql volatile security definer set search_path = '' as $$
     'nudge_secret', (
       select encode(sha256(convert_to(n.secret, 'UTF8')), 'hex') = nudge_digest from indexing.nudging n
     ),
+    'nudged_at', (select n.arrived_at from indexing.nudging n),
     'last_run_tps', (select s.index_faces_tps from indexing.settings s)
   )
 $$;

@@ -7,6 +7,7 @@
 --   pg_net        whether requests can be sent
 --   nudge_url     where nudges go, or null
 --   nudge_secret  whether the secret of the nudges has this SHA-256, in hexadecimal; null without one to compare
+--   nudged_at     when the last nudge arrived; null if none has since it was configured
 --   last_run_tps  IndexFaces calls a second, as the scheduler's last run had it
 create or replace function public.indexing_doctor(nudge_digest text default null) returns jsonb
 language sql volatile security definer set search_path = '' as $$
@@ -59,6 +60,7 @@ language sql volatile security definer set search_path = '' as $$
     'nudge_secret', (
       select encode(sha256(convert_to(n.secret, 'UTF8')), 'hex') = nudge_digest from indexing.nudging n
     ),
+    'nudged_at', (select n.arrived_at from indexing.nudging n),
     'last_run_tps', (select s.index_faces_tps from indexing.settings s)
   )
 $$;

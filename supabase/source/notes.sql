@@ -87,7 +87,9 @@ begin
   if url is not null and coalesce(length(secret), 0) < 16 then
     raise exception 'the secret of the nudge must have 16 characters at least' using errcode = 'invalid_parameter_value';
   end if;
-  update indexing.nudging set url = configure_nudge.url, secret = configure_nudge.secret where only_row;
+  update indexing.nudging
+  set url = configure_nudge.url, secret = configure_nudge.secret, arrived_at = null
+  where only_row;
 end
 $$;
 
@@ -99,6 +101,7 @@ declare
   free boolean;
 begin
   update indexing.nudging n set
+    arrived_at = clock_timestamp(),
     again = n.running_until > clock_timestamp(),
     running_until = case when n.running_until > clock_timestamp() then n.running_until
       else clock_timestamp() + make_interval(secs => run_seconds) end

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { costOf, replaceBetween, resultsOf } from '../../bench/report/markdown.ts'
 import { svgOf, thinned } from '../../bench/report/picture.ts'
@@ -128,4 +129,21 @@ describe('a distribution', () => {
     expect(quantile(values, 1)).toBe(100)
     expect(quantile([7], 0.95)).toBe(7)
   })
+})
+
+it('the README compares this system with others as the bench has measured it', async () => {
+  const page = await readFile(new URL('../../bench/README.md', import.meta.url), 'utf8')
+  const measured = (row: string) => {
+    const cells = page.match(new RegExp(`^\\| ${row} \\|(.*)\\|$`, 'm'))?.[1]?.split('|') ?? []
+    return { ours: Number(cells[0]), naive: Number(cells[2]), sequential: Number(cells[3]) }
+  }
+  const ratio = measured('as a ratio to N / quota')
+  const throttled = measured('throttled share of IndexFaces calls').naive * 100
+  const said = /takes ([\d.]+) times.* latencies, ([\d.]+) times.* quota: ([\d.]+) %.* take ([\d.]+) times/s
+    .exec(await readFile(new URL('../../README.md', import.meta.url), 'utf8'))
+    ?.slice(1)
+    .map(Number)
+  // A run is not like the other.
+  for (const [index, figure] of [ratio.ours, ratio.sequential, throttled, ratio.naive].entries())
+    expect(Math.abs((said?.[index] ?? 0) / figure - 1)).toBeLessThan(0.15)
 })

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command, InvalidArgumentError } from 'commander'
+import { migrationNames } from '../../supabase/migrations.ts'
 
 /** A promise broken on purpose: texts of files that are replaced. */
 interface Mutation {
@@ -11,7 +12,8 @@ interface Mutation {
   edits: { file: string; text: string; by: string }[]
 }
 
-const FUNCTIONS = 'supabase/migrations/20261126000002_event_indexer_functions.sql'
+/** The newest migration that has the text. */
+const FUNCTIONS = 'supabase/migrations'
 const ATTENDEE = 'src/worker/attendee.ts'
 const WORKER = 'src/worker/worker.ts'
 const POLICY = 'src/core/policy.ts'
@@ -215,10 +217,14 @@ async function findOut({ name, edits }: Mutation): Promise<{ by: string; promise
     for (const file of COPIED) await cp(join(ROOT, file), join(copy, file), { recursive: true })
     await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
     for (const { file, text, by } of edits) {
-      const before = await readFile(join(copy, file), 'utf8')
-      if (!before.includes(text))
+      const files = file === FUNCTIONS ? migrationNames().toReversed() : ['']
+      const paths = files.map((each) => join(copy, file, each))
+      const texts = await Promise.all(paths.map((path) => readFile(path, 'utf8')))
+      const index = texts.findIndex((each) => each.includes(text))
+      const [path, before] = [paths[index], texts[index]]
+      if (path === undefined || before === undefined)
         throw new Error(`${name}: ${file} does not have the text ${JSON.stringify(text)}`)
-      await writeFile(join(copy, file), before.replace(text, by))
+      await writeFile(path, before.replace(text, by))
     }
     return (options.seedsAlone ? undefined : await failingTest(copy)) ?? (await brokenSeed(name, copy))
   } finally {

@@ -30,6 +30,7 @@ async function openHealthy() {
   )
   const url = await answering(403)
   await stage.sql('select indexing.configure_nudge($1, $2)', [url, SECRET])
+  await stage.sql('select public.indexing_begin_nudged_run(60), public.indexing_end_nudged_run()')
   const environment = { ...stage.environment, NUDGE_SECRET: SECRET, INDEX_FACES_TPS: '10000' }
 
   return {
@@ -116,20 +117,20 @@ describe('event-indexer doctor names the fault, says what to do, and ends with 2
       'a trigger that was dropped',
       'triggers',
       /^Missing: indexing_profiles_updated on public\.profiles\.$/,
-      /newest functions file/,
+      /migrate --again/,
       ({ sql }) => sql('drop trigger indexing_profiles_updated on profiles'),
     ],
     [
       'a trigger that is disabled',
       'triggers',
       /^Disabled: indexing_consents_updated on public\.event_consents\.$/,
-      /alter table public\.event_consents enable trigger indexing_consents_updated;/,
+      /migrate --again/,
       ({ sql }) => sql('alter table event_consents disable trigger indexing_consents_updated'),
     ],
     [
       'a key of another project',
       'connection',
-      /the key is not the service role key of this project/,
+      /the key is neither a secret key \(sb_secret_…\) nor the legacy service_role key of this project/,
       null,
       async () => {},
       { SUPABASE_SERVICE_ROLE_KEY: 'of another project' },
@@ -289,6 +290,18 @@ describe('event-indexer doctor names the fault, says what to do, and ends with 2
     expect({ code, problems }).toEqual({ code: 2, problems: [check] })
     expect(of(check).found).toMatch(found)
     if (todo) expect(of(check).todo).toMatch(todo)
+  })
+
+  it('a nudge that has not arrived yet is no fault: it is said, with where to look', async () => {
+    const { examine, sql } = await openHealthy()
+    await sql('update indexing.nudging set arrived_at = null')
+    const { code, of } = await examine()
+    expect(code).toBe(0)
+    expect(of('nudge')).toMatchObject({
+      verdict: 'note',
+      found: expect.stringContaining('no nudge has arrived'),
+      todo: expect.stringContaining('net._http_response'),
+    })
   })
 
   it('a bucket in another region than Rekognition’s', async () => {

@@ -75,12 +75,12 @@ describe('no connection and no permission are said, and end with 3', () => {
     expect(error).toMatch(/^No answer from http:\/\/127\.0\.0\.1:1\. Is SUPABASE_URL right/m) // a slow one is waited for aloud
   })
 
-  it('a key that is not of this project, and one that is not the service role key', async () => {
+  it('a key that is not of this project, and one that anybody may have', async () => {
     const { gateway, start } = await openOperated()
-    for (const key of ['of another project', gateway.anonKey]) {
+    for (const key of ['of another project', gateway.anonKey, gateway.publishableKey]) {
       const { code, error } = await start(['status'], { SUPABASE_SERVICE_ROLE_KEY: key }).ended
       expect(code).toBe(3)
-      expect(error).toContain('does not let us in: the key is not the service role key of this project.')
+      expect(error).toContain('does not let us in: the key is neither a secret key (sb_secret_…) nor')
       expect(error).not.toContain(key)
     }
   })
@@ -172,7 +172,9 @@ describe('the key of a stage', () => {
     const parameter = { SUPABASE_SERVICE_ROLE_KEY: undefined, AWS_ENDPOINT_URL_SSM: ssm.url }
     const { code, error } = await start(['status', '--stage', 'test'], parameter).ended
     expect(code).toBe(3)
-    expect(error).toContain('The SSM parameter of the service role key is not there: is stage test deployed')
+    expect(error).toContain(
+      "The SSM parameter of the project's secret key is not there: is stage test deployed",
+    )
   })
 })
 
@@ -180,7 +182,10 @@ it('--help says what each exit code means', async () => {
   const { code, out } = await startCli(['--help'], {}).ended
   expect(code).toBe(0)
   for (const [name, meaning] of Object.entries(EXIT_CODES))
-    expect(out).toMatch(new RegExp(`^  ${EXIT[name as keyof typeof EXIT]} +${meaning}$`, 'm'))
+    expect(out).toMatch(
+      new RegExp(`^  ${EXIT[name as keyof typeof EXIT]} +${meaning.replaceAll(' ', '\\s+')}$`, 'm'),
+    )
+  for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(80)
 })
 
 it('the error of an unknown server is printed without the markup of its answer', async () => {

@@ -241,6 +241,28 @@ describe('event-indexer migrate', () => {
     expect(await rows('select count(*)::int as n from indexing.face_jobs')).toEqual([{ n: 0 }])
   })
 
+  it('brings back with --again what was dropped, disabled or replaced by hand', async () => {
+    const { owner, rows, run } = await openApp()
+    const early = await run('migrate', '--again')
+    expect([early.code, early.error]).toEqual([
+      2,
+      expect.stringContaining('does not have every migration of this release'),
+    ])
+    await run('migrate')
+    const ours = () =>
+      rows(`select tgname, tgrelid::regclass::text as on, tgenabled::text as state from pg_trigger where tgname like 'indexing%'
+        union all select oid::regprocedure::text, md5(prosrc), proacl::text from pg_proc where proname like 'indexing\\_%' order by 1, 2`)
+    const before = await ours()
+    await owner.query(`
+      drop trigger indexing_profiles_updated on profiles;
+      alter table event_consents disable trigger indexing_consents_updated;
+      grant execute on function public.indexing_pause to anon;
+      create or replace function public.indexing_schema_version() returns integer language sql as 'select 99'`)
+    expect(await ours()).not.toEqual(before)
+    expect(await run('migrate', '--again')).toMatchObject({ code: 0, error: '' })
+    expect(await ours()).toEqual(before)
+  })
+
   it('refuses a database whose tables were made by other means', async () => {
     const { owner, run } = await openApp()
     for (const { sql } of migrations()) await owner.query(sql)

@@ -308,6 +308,36 @@ describe('the nudge', () => {
   })
 })
 
+it('a secret is read again after five minutes, so that an exchanged one needs no deployment', async () => {
+  const services = await startServices(
+    [{ value: 'the-secret-of-before' }, { value: 'the-secret-of-today' }],
+    new Set(),
+    { begin_nudged_run: false },
+  )
+  const { output } = await runWith(
+    'nudge',
+    {
+      ...environmentOf('nudge'),
+      SUPABASE_URL: services.url,
+      SUPABASE_SERVICE_ROLE_KEY: 'the-key',
+      AWS_ENDPOINT_URL_SSM: services.url,
+    },
+    `
+    const { handler } = await load()
+    const ask = async () => console.log('ANSWER', (await handler(
+      { headers: { 'x-nudge-secret': 'the-secret-of-today' } }, { getRemainingTimeInMillis: () => 60_000 })).statusCode)
+    await ask()
+    const { now } = Date
+    Date.now = () => now() + 290_000
+    await ask()
+    Date.now = () => now() + 301_000
+    await ask()
+    process.exit()`,
+  )
+  expect(endsOf(output)).toEqual(['ANSWER 403', 'ANSWER 403', 'ANSWER 202'])
+  expect(services.ssm).toHaveLength(2)
+})
+
 describe('a message with a version that Postgres has no integer for', () => {
   const ID = '3f0c6f0e-9a3b-4a57-8d0c-0f6f3a1b2c4d'
   const bodies = [1, 2_147_483_648, 1].map((version) =>

@@ -39,6 +39,8 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       ALARM_TOPIC_ARN: 'on-call',
       NUDGE_CONCURRENCY: 'all',
       CONVERT_PHOTOS: 'yes',
+      PHOTO_EVENTS: 'on',
+      TRACING: 'yes',
       KMS_KEY_ARN: 'alias/own',
     })
     expect(code).not.toBe(0)
@@ -54,6 +56,8 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
       'ALARM_TOPIC_ARN',
       'NUDGE_CONCURRENCY',
       'CONVERT_PHOTOS',
+      'PHOTO_EVENTS',
+      'TRACING',
       'KMS_KEY_ARN',
     ])
       expect(output).toMatch(new RegExp(`^ +${setting} .*is not `, 'm'))
@@ -82,12 +86,6 @@ describe('serverless deploy', { timeout: 180_000 }, () => {
     expect(output).not.toContain('Nothing is done')
     expect(output).toContain('connect ECONNREFUSED 127.0.0.1:1')
     expect(output).toContain('The alarms reach nobody')
-  })
-
-  it('refuses an unknown value of TRACING', async () => {
-    const { code, output } = await deploy({ ...NEEDED, TRACING: 'yes' })
-    expect(code).not.toBe(0)
-    expect(output).toContain("'provider.tracing.lambda': must be equal to one of the allowed values")
   })
 
   it.each([

@@ -2,11 +2,12 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
-import { DAYS_A_MONTH } from '../../bench/cost/cost.ts'
+import { DAYS_A_MONTH, standingCost, sum } from '../../bench/cost/cost.ts'
 import { PRICES } from '../../bench/cost/prices.ts'
-import { ALARMS, IDLE_POLLS_A_DAY, METRICS, QUEUES } from '../../bench/cost/usage.ts'
+import { ALARMS, METRICS, QUEUES, sizesOf, standingOf } from '../../bench/cost/usage.ts'
 import { dashboard } from '../../deployment/dashboard.js'
 
+const IDLE_RUN_MS = 60 // about what is measured; a cent a month
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const read = (path: string) => readFile(join(root, path), 'utf8')
 
@@ -117,12 +118,21 @@ it('the cost of a day counts the alarms, queues and metrics that there are', asy
   expect(METRICS).toBeGreaterThanOrEqual((await writtenMetrics()).size)
 })
 
-it('docs/operations.md has the prices of what stands whether anybody comes or not', async () => {
-  const costs = await section('Costs')
+it('the pages have the prices that the cost is computed with, of a day and of a month without anybody', async () => {
   const dollars = (amount: number) => `$${amount.toFixed(2)} |`
-  expect(costs).toContain(`${METRICS} metrics | ${dollars(METRICS * PRICES.metricMonth)}`)
-  expect(costs).toContain(`${ALARMS} alarms | ${dollars(ALARMS * PRICES.alarmMonth)}`)
-  const polls = QUEUES * IDLE_POLLS_A_DAY * DAYS_A_MONTH * PRICES.sqsRequest
-  expect(costs).toContain(`${QUEUES} queues | ${dollars(polls)}`)
+  const sizes = sizesOf(512)
+  const month = standingCost(standingOf(IDLE_RUN_MS), sizes)
+  const about = `about $${sum(month).toFixed(0)} a month`
+  const costs = await section('Costs')
+  expect(costs).toContain(about)
   expect(costs).toContain(`IndexFaces calls | ${dollars(10_000 * (PRICES.indexFaces[0]?.each ?? 0))}`)
+  expect(await read('README.md')).toContain(about)
+
+  const page = await read('bench/README.md')
+  for (const part of ['metrics', 'alarms', 'polls'] as const) expect(page).toContain(dollars(month[part]))
+  const perDay = [...page.matchAll(/^\| 10,000 \| .* \| ours \| .* \| (\S+) \| \S+ \|$/gm)]
+  expect(perDay.map(([, figure]) => figure)).toEqual(
+    perDay.map(() => `$${(sum(month) / DAYS_A_MONTH).toFixed(2)}`),
+  )
+  expect(perDay).toHaveLength(2)
 })

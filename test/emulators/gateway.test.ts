@@ -103,6 +103,24 @@ test('the key decides the role, its settings, and who auth.uid() is', async () =
   expect((await signedIn.rpc('who')).data).toEqual({ role: 'authenticated', uid: USER, timeout: '8s' })
 })
 
+test('the keys that are no JWT decide the role by themselves, with a token of theirs and without one', async () => {
+  const { publishableKey, secretKey } = gateway
+  expect([publishableKey, secretKey]).toEqual([
+    expect.stringMatching(/^sb_publishable_\S{31}$/),
+    expect.stringMatching(/^sb_secret_\S{31}$/),
+  ])
+  const roleOf = async (headers: Record<string, string>) => {
+    const answer = await fetch(`${gateway.url}/rest/v1/rpc/who`, { method: 'POST', body: '{}', headers })
+    return ((await answer.json()) as { role?: string }).role
+  }
+  expect(await roleOf({ apikey: secretKey })).toBe('service_role')
+  expect(await roleOf({ apikey: publishableKey })).toBe('anon')
+  expect((await connect(secretKey).rpc('who')).data).toMatchObject({ role: 'service_role' })
+  const signedIn = connect(publishableKey, await gateway.keyFor(USER))
+  expect((await signedIn.rpc('who')).data).toMatchObject({ role: 'authenticated', uid: USER })
+  expect(await roleOf({ apikey: secretKey.replace(/.$/, '!') })).toBeUndefined()
+})
+
 test('a role without the right to execute a function is refused: 401 for anon, 403 for others', async () => {
   const anonymous = await connect(gateway.anonKey).rpc('guarded')
   expect(anonymous).toMatchObject({ status: 401, error: { code: '42501' } })

@@ -6,8 +6,9 @@ import pg from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Database } from '../../local/postgres.ts'
 import { type AppTables, readAppTables, withAppTables } from '../../supabase/app-tables.ts'
-import { migrate } from '../../supabase/migrate.ts'
+import { migrate, renew } from '../../supabase/migrate.ts'
 import { migrations } from '../../supabase/migrations.ts'
+import { migrationOf, SOURCES } from '../../supabase/sources.ts'
 import { postgres } from '../support/database.ts'
 import { functionsOn, one, stepsOn } from '../support/ledger.ts'
 import {
@@ -181,20 +182,18 @@ describe('an app with names of its own', () => {
     const { event, finish, owner, prepare, states, triggers } = await openOtherApp(2)
     await prepare()
     await finish()
-    const functions = migrations().filter(({ name }) => name.endsWith('functions.sql'))
-    for (const { sql } of functions) {
-      await expect(owner.query(sql)).rejects.toMatchObject({
-        message: expect.stringMatching(/the default instead of .*events.table: "club"."Gatherings"/),
-        hint: expect.stringContaining('Apply it with the app-tables.yml of this database'),
-      })
-      await owner.query(withAppTables(sql, readAppTables(OTHER_APP_NAMES)))
-    }
+    const adapter = migrationOf(['app'], '')
+    await expect(owner.query(adapter)).rejects.toMatchObject({
+      message: expect.stringMatching(/the default instead of .*events.table: "club"."Gatherings"/),
+      hint: expect.stringContaining('Apply it with the app-tables.yml of this database'),
+    })
+    await owner.query(withAppTables(adapter, readAppTables(OTHER_APP_NAMES)))
     expect(await triggers()).toEqual(['club."Gatherings"', 'club.attendances', 'club.members'])
     expect(await states(event)).toEqual({ indexed: 2 })
   })
 
-  it('changes its names when indexing.other_names allows it, and the old tables lose their triggers', async () => {
-    const { event, finish, owner, prepare, states, triggers } = await openOtherApp(2)
+  it('changes its names when that is allowed, and the old tables lose their triggers', async () => {
+    const { database, event, finish, owner, prepare, states, triggers } = await openOtherApp(2)
     await prepare()
     await owner.query(
       'create table club.answers as select gathering_id as evening, member as guest from club.attendances',
@@ -206,11 +205,8 @@ describe('an app with names of its own', () => {
       'consents.user_id': '"guest"',
       'consents.allows': 'true',
     }
-    const client = await owner.connect()
-    await client.query("set indexing.other_names = 'yes'")
-    for (const { sql } of migrations(names).filter(({ name }) => name.endsWith('functions.sql')))
-      await client.query(sql)
-    client.release(true)
+    await expect(renew(database.url, { tables: names })).rejects.toThrow('other names of the app')
+    await renew(database.url, { tables: names, otherNames: true })
     expect(await triggers()).toEqual(['club."Gatherings"', 'club.answers', 'club.members'])
     await owner.query('delete from club.attendances')
     await finish()
@@ -387,7 +383,7 @@ describe('app-tables.yml', () => {
     const page = readFileSync(new URL('../../docs/your-tables.md', import.meta.url), 'utf8')
     const [, listing = ''] = /```yaml\n(# The default.*?)```/s.exec(page) ?? []
     const listed = Object.entries(read(listing))
-    const adapter = migrations().at(-1)?.sql ?? ''
+    const adapter = migrationOf([...SOURCES], '')
     const marked = [...adapter.matchAll(/\/\*='?([a-z]+\.\w+)'?\*\/(.*?)\/\*=\*\//g)]
     const plain = (text = '') => text.replaceAll(/["'()]/g, '')
     for (const [, name, text] of marked) {

@@ -46,6 +46,10 @@ describe('where nudges go', () => {
     await expect(configure('https://scheduler.example/', null)).rejects.toThrow('16 characters at least')
     await configure('https://scheduler.example/', 'x'.repeat(16))
     expect(await one(owner, 'select url from indexing.nudging')).toBe('https://scheduler.example/')
+    await owner.query('select public.indexing_begin_nudged_run(1)')
+    expect(await one(owner, 'select arrived_at is not null from indexing.nudging')).toBe(true)
+    await configure('https://another.example/', 'x'.repeat(16)) // of which none has arrived yet
+    expect(await one(owner, 'select arrived_at is null from indexing.nudging')).toBe(true)
     await configure(null, null)
     expect(await one(owner, 'select url is null and secret is null from indexing.nudging')).toBe(true)
   })

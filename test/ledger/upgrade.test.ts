@@ -1,18 +1,18 @@
-import { readFileSync } from 'node:fs'
 import pg from 'pg'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { JOB_STATES, RUN_STATES } from '../../src/core/contract.ts'
 import { migrate, runMigration } from '../../supabase/migrate.ts'
-import { migrationNames } from '../../supabase/migrations.ts'
-import { migrationOf, SOURCES } from '../../supabase/write-migration.ts'
+import { migrations } from '../../supabase/migrations.ts'
+import { releasedFiles } from '../../supabase/write-migration.ts'
 import { postgres } from '../support/database.ts'
 import { functionsOn, one, openLedger } from '../support/ledger.ts'
 import { WITHOUT_US } from '../support/other-app.ts'
 
-const MIGRATIONS = new URL('../../supabase/migrations/', import.meta.url)
-const [TABLES = '', FUNCTIONS = ''] = migrationNames().map((name) =>
-  readFileSync(new URL(name, MIGRATIONS), 'utf8'),
-)
+const NONE = { sql: '' }
+const [{ sql: TABLES } = NONE, { sql: FUNCTIONS } = NONE, ...LATER] = migrations()
+/** What the last release consists of; before the first one, all that it will. */
+const released = Object.keys(releasedFiles())
+const RELEASED = migrations().filter(({ name }) => released.length === 0 || released.includes(name))
 
 /** A text with another in a place that must be there. */
 function edited(text: string, edits: [string, string][]): string {
@@ -65,11 +65,8 @@ async function withoutUs() {
   return { database, owner }
 }
 
-/** A database with the older release and rows in every state. */
-async function olderRelease() {
-  const { database, owner } = await withoutUs()
-  await runMigration(database.url, { name: 'older tables', sql: OLDER_TABLES })
-  await runMigration(database.url, { name: 'older functions', sql: OLDER_FUNCTIONS })
+/** An event run in each state, each with a job in each state. */
+async function fill(owner: pg.Pool): Promise<void> {
   for (const state of RUN_STATES)
     await owner.query(
       `with made as (
@@ -82,8 +79,8 @@ async function olderRelease() {
     )
   for (const state of JOB_STATES)
     await owner.query(
-      `insert into indexing.face_jobs (event_id, user_id, state, priority, starts_at, second_look, face_id, lease_token, lease_until, leased_version, sent_at, ended_at)
-       select event_id, gen_random_uuid(), $1::text, 1, starts_at, true,
+      `insert into indexing.face_jobs (event_id, user_id, state, priority, starts_at, face_id, lease_token, lease_until, leased_version, sent_at, ended_at)
+       select event_id, gen_random_uuid(), $1::text, 1, starts_at,
          case when $1 = 'indexed' then 'a face' end,
          case when $1 = 'running' then gen_random_uuid() end, case when $1 = 'running' then now() - interval '1 minute' end,
          case when $1 = 'running' then 1 end, case when $1 = 'sent' then now() end,
@@ -91,16 +88,30 @@ async function olderRelease() {
        from indexing.event_runs`,
       [state],
     )
-  const rows = () =>
-    one<unknown[]>(
-      owner,
-      `select jsonb_agg(to_jsonb(j) - 'second_look' - 'look_again_at' order by event_id, user_id) from indexing.face_jobs j`,
-    )
-  return { database, owner, rows }
 }
 
-const upgrade = (url: string, steps: string[]) =>
-  runMigration(url, { name: 'upgrade', sql: migrationOf([...SOURCES], steps.join('\n')) })
+/** The jobs, by what both releases know of them. */
+const rowsOf = (owner: pg.Pool) =>
+  one<unknown[]>(
+    owner,
+    `select jsonb_agg(to_jsonb(j) - 'second_look' - 'look_again_at' order by event_id, user_id) from indexing.face_jobs j`,
+  )
+
+/** A database with the older release and rows in every state. */
+async function olderRelease() {
+  const { database, owner } = await withoutUs()
+  await runMigration(database.url, { name: 'older tables', sql: OLDER_TABLES })
+  await runMigration(database.url, { name: 'older functions', sql: OLDER_FUNCTIONS })
+  await fill(owner)
+  await owner.query('update indexing.face_jobs set second_look = true')
+  return { database, owner, rows: () => rowsOf(owner) }
+}
+
+/** From the older release to the first that was, and on to the present. */
+async function upgrade(url: string, steps: string[]): Promise<void> {
+  await runMigration(url, { name: 'upgrade', sql: `${steps.join('\n')}\n${FUNCTIONS}` })
+  for (const file of LATER) await runMigration(url, file)
+}
 
 /** Everything of ours in a database, but its rows: each with what makes it what it is. */
 async function catalog(owner: pg.Pool): Promise<Record<string, string>> {
@@ -146,7 +157,7 @@ describe('an upgrade from an older release', () => {
     const before = await rows()
     expect(before).toHaveLength(JOB_STATES.length * RUN_STATES.length)
     await upgrade(database.url, STEPS)
-    expect(await rows()).toEqual(before)
+    expect(await rows()).toMatchObject(before)
 
     const { rescue, takeSendBatch } = functionsOn(owner)
     expect(await rescue()).toMatchObject({ jobs: RUN_STATES.length, failed: 0 }) // the workers whose leases have run out
@@ -158,6 +169,24 @@ describe('an upgrade from an older release', () => {
     const before = { catalog: await catalog(owner), rows: await rows() }
     await expect(upgrade(database.url, [...STEPS, 'select 1 / 0;'])).rejects.toThrow('division by zero')
     expect({ catalog: await catalog(owner), rows: await rows() }).toEqual(before)
+  })
+})
+
+describe('an upgrade from the last release', () => {
+  it('ends with the catalog of a new installation, keeps every row, and the ledger goes on from there', async () => {
+    const { owner: fresh } = await openLedger()
+    const { database, owner } = await withoutUs()
+    await migrate(database.url, { files: RELEASED })
+    await fill(owner)
+    const before = await rowsOf(owner)
+    expect(before).toHaveLength(JOB_STATES.length * RUN_STATES.length)
+
+    expect(await migrate(database.url)).toEqual(
+      migrations().flatMap(({ name }) => (RELEASED.some((file) => file.name === name) ? [] : [name])),
+    )
+    expect(await catalog(owner)).toEqual(await catalog(fresh))
+    expect(await rowsOf(owner)).toMatchObject(before)
+    expect(await functionsOn(owner).rescue()).toMatchObject({ jobs: RUN_STATES.length, failed: 0 })
   })
 })
 

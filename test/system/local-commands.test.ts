@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { openLocal } from '../../local/commands.ts'
-import { runningOf, writeRunning } from '../../local/running.ts'
+import { type Happening, startFeed } from '../../local/feed.ts'
+import { claimClone, releaseClone, runningOf, writeRunning } from '../../local/running.ts'
 import { freshSystem } from '../support/system.ts'
 
 async function temporaryFolder(): Promise<string> {
@@ -34,6 +35,9 @@ const idIn = ([line = '']: string[]) => line.split(' ')[0] ?? ''
 
 test('an event, an attendee and a search, with the local commands alone', async () => {
   const { system, commands, photo } = await openCommands()
+  const happened: Happening[] = []
+  const feed = await startFeed(system.database.url, (happening) => happened.push(happening))
+  onTestFinished(feed.close)
   const event = idIn(await commands.event('Opening night', 10))
   const user = idIn(await commands.add('Ada', photo))
   await expect(commands.find(photo)).rejects.toThrow('no collection yet')
@@ -41,10 +45,29 @@ test('an event, an attendee and a search, with the local commands alone', async 
     await system.functions.invoke('scheduler', {})
     expect(await system.app.statusOf(event)).toBe('completed')
   }, 60_000)
+  // A slow machine, where the engine throttles.
+  let throttled = 0
+  system.rekognition.setFaults(({ operation }) =>
+    operation === 'SearchFacesByImage' && throttled++ < 4
+      ? { type: 'error', strikes: 'before', error: 'ThrottlingException' }
+      : undefined,
+  )
   expect(await commands.find(photo)).toHaveLength(1)
+  expect(throttled).toBe(5)
   expect(await commands.sql('select user_id, state from indexing.face_jobs')).toEqual([
     JSON.stringify({ user_id: user, state: 'indexed' }),
   ])
+  const of = (what: string, about = '') => ({ event: 'Opening night', what, about })
+  await vi.waitFor(() => expect(happened).toEqual([of('claimed'), of('indexed', 'Ada'), of('completed')]))
+})
+
+test('npm run dev runs once in a clone; one that was killed is in nobody’s way', async () => {
+  const folder = await temporaryFolder()
+  expect(await claimClone(folder)).toBeUndefined()
+  expect(await claimClone(folder)).toBe(process.pid)
+  await releaseClone(folder)
+  await writeFile(join(folder, 'dev.pid'), '999999999')
+  expect(await claimClone(folder)).toBeUndefined()
 })
 
 test('attendees come to the next event unless another is named', async () => {
@@ -69,6 +92,7 @@ test('what cannot be done is said, with what to do', async () => {
   await expect(commands.find(photo, '11111111-1111-4111-8111-111111111111')).rejects.toThrow(
     'There is no event',
   )
+  expect(await commands.sql('update profiles set full_name = null where false')).toEqual(['UPDATE 0'])
   await expect(commands.sql('select nothing')).rejects.toThrow('column "nothing" does not exist')
 })
 

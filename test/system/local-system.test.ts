@@ -45,7 +45,7 @@ test('the functions see this system and nothing beyond it', async () => {
   const { environment, gateway, aws, rekognition } = await freshSystem({ tps: 7 })
   expect(environment).toMatchObject({
     SUPABASE_URL: gateway.url,
-    SUPABASE_SERVICE_ROLE_KEY: gateway.serviceRoleKey,
+    SUPABASE_SERVICE_ROLE_KEY: gateway.secretKey,
     S3_BUCKET_NAME: 'profile-photos',
     AWS_REGION: aws.region,
     AWS_ENDPOINT_URL: aws.endpoint,
@@ -149,6 +149,7 @@ test('a kept system comes back with its data, photos, keys and passwords', async
 
   const second = await start()
   onTestFinished(second.close)
+  expect(second.gateway.secretKey).toBe(first.gateway.secretKey)
   expect(second.gateway.serviceRoleKey).toBe(first.gateway.serviceRoleKey)
   expect(new URL(second.database.url).password).toBe(new URL(first.database.url).password)
   expect(await rowsOf(second.database.url, 'select full_name from profiles')).toEqual([{ full_name: 'One' }])
