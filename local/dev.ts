@@ -7,6 +7,7 @@ import { fill } from './demo/demonstration.ts'
 import { bad, faint, good, heading, say, sayStopping } from './demo/show.ts'
 import { type Feed, type Happening, startFeed } from './feed.ts'
 import { openHome, reachableHome, removeHome } from './home.ts'
+import { portraitsPerSecond } from './rekognition/faces-engine.ts'
 import { claimClone, releaseClone, removeRunning, runningOf, STATE_FOLDER, writeRunning } from './running.ts'
 import { closeOnSignals } from './shutdown.ts'
 import { type LocalSystem, startLocalSystem } from './system.ts'
@@ -66,7 +67,7 @@ async function run(): Promise<void> {
   heading('Starting the system on this machine')
   starting = startLocalSystem({
     engine: options.engine,
-    tps: options.engine === 'faces' ? 2 : 100, // what the face engine does on two cores
+    tps: options.engine === 'faces' ? portraitsPerSecond : 100,
     schedules: true,
     home,
     ports: PORTS,
