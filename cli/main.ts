@@ -162,7 +162,8 @@ Does what the worker would do with each photo, on this machine, with the face
 engine of the local system in place of Rekognition: no photo is sent anywhere,
 and nothing is written. Photos are read with your own rights to the bucket. Half
 a second to a second a photo on two cores. The engine is another one than
-Rekognition's, so a face at the limit may be judged otherwise there.
+Rekognition's, so a face at the limit may be judged otherwise there. It goes by
+the settings SEVERAL_FACES and CONVERT_PHOTOS that are deployed.
 
 Exit code 0: everybody who consents will be recognised; 2: somebody will not be,
 or nobody could look.
@@ -170,6 +171,8 @@ or nobody could look.
 --json prints one object. Fields may be added, never changed. Times are ISO 8601.
   at, system, url, event_id, name, starts_at
   consenting, recognised, share   share is 0 to 1, or null where nobody consents
+  several_faces     skip or largest: the setting that it went by
+  convert_photos    true or false: likewise
   not_recognised[]  { user_id, name, photo_key, outcome: skipped or failed,
                     reason, error, to_attendee }, the last in words that can be
                     passed on, or null; name needs ATTENDEE_NAME_COLUMN
@@ -415,11 +418,6 @@ function programOf(exit: (code: ExitCode) => void): Command {
     .option(
       '--photos <folder>',
       'a copy of the photo bucket, such as aws s3 sync makes; the bucket itself unless given',
-    )
-    .addOption(
-      new Option('--several-faces <what>', 'as the setting SEVERAL_FACES')
-        .choices(['skip', 'largest'])
-        .default('skip'),
     )
     .option('--json', 'for scripts')
     .addOption(stage())

@@ -28,6 +28,12 @@ export interface LookAlikes {
   similarity: number
 }
 
+/** What the worker's deployment says of photos. */
+export interface PhotoRules {
+  severalFaces: Calls['severalFaces']
+  convertPhotos: boolean
+}
+
 /** What a rehearsal has found. */
 export interface Rehearsals {
   attendees: Rehearsal[]
@@ -51,7 +57,7 @@ const MOST_ALIKE = 10
 export async function rehearseAttendees(
   wanted: Rehearsed[],
   photos: PhotoStore,
-  severalFaces: Calls['severalFaces'],
+  rules: PhotoRules,
   engine: FaceEngine,
   tell: (done: number) => void = () => {},
 ): Promise<Rehearsals> {
@@ -68,7 +74,7 @@ export async function rehearseAttendees(
   })
   try {
     await ensureCollection(rekognition, COLLECTION)
-    const calls = callsOf(rekognition, photos, severalFaces)
+    const calls = callsOf(rekognition, photos, rules)
     let done = 0
     const attendees = await pMap(
       wanted,
@@ -94,14 +100,14 @@ export async function rehearseAttendees(
 function callsOf(
   rekognition: RekognitionClient,
   photos: PhotoStore,
-  severalFaces: Calls['severalFaces'],
+  { severalFaces, convertPhotos }: PhotoRules,
 ): Calls {
   const remaining = () => Number.POSITIVE_INFINITY
   const atOnce = { first_ms: 0, every_ms: 0 }
   return {
     rekognition,
     photos,
-    convert: (photo) => convertObject(photo, photos),
+    convert: convertPhotos ? (photo) => convertObject(photo, photos) : undefined,
     severalFaces,
     collection: COLLECTION,
     list: async () => ({ faces: new Map(), foreign: 0 }),

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   DeleteCollectionCommand,
@@ -29,6 +30,8 @@ export interface NewAttendee {
   name: string
   /** The photo to upload: the bytes of a JPEG or PNG, or whatever somebody uploads instead. */
   photo?: Uint8Array | string
+  /** The file of the photo to upload, which is read only then. */
+  photoFile?: string
   /** The profile names the photo's key, but the upload has not arrived. */
   photoIsMissing?: boolean
   /** What the profile says where no photo is uploaded: a key of the bucket, or a URL as old profiles have it. */
@@ -101,16 +104,22 @@ export class App {
 
   /** Brings attendees to an event, any number at once: accounts, profiles, photos, consents. Returns their user ids. */
   async addAttendees(eventId: string, attendees: NewAttendee[]): Promise<string[]> {
-    const rows = attendees.map(({ name, photo, photoIsMissing, photoPath = null, consents = true }) => {
-      const user_id = randomUUID() as string
-      const photo_path = photo !== undefined || photoIsMissing ? photoKey(user_id) : photoPath
-      return { user_id, full_name: name, photo, photo_path, consents }
-    })
+    const rows = attendees.map(
+      ({ name, photo, photoFile, photoIsMissing, photoPath = null, consents = true }) => {
+        const user_id = randomUUID() as string
+        const isUploaded = photo !== undefined || photoFile !== undefined
+        const photo_path = isUploaded || photoIsMissing ? photoKey(user_id) : photoPath
+        return { user_id, full_name: name, photo, photoFile, photo_path, consents }
+      },
+    )
     const waiting = [...rows]
     await Promise.all(
       Array.from({ length: UPLOADS_AT_ONCE }, async () => {
         for (let row = waiting.pop(); row; row = waiting.pop())
-          if (row.photo !== undefined && row.photo_path) await this.#upload(row.photo_path, row.photo)
+          if (row.photo_path) {
+            const content = row.photoFile === undefined ? row.photo : await readFile(row.photoFile)
+            if (content !== undefined) await this.#upload(row.photo_path, content)
+          }
       }),
     )
     await this.#pool.query(
@@ -123,7 +132,7 @@ export class App {
        )
        insert into public.event_consents (event_id, user_id, allow_recognition, consented_at, updated_at)
        select $1, user_id, consents, case when consents then now() end, now() from attendees`,
-      [eventId, JSON.stringify(rows.map(({ photo: _, ...row }) => row))],
+      [eventId, JSON.stringify(rows.map(({ photo: _, photoFile: __, ...row }) => row))],
     )
     return rows.map(({ user_id }) => user_id)
   }

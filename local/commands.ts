@@ -5,7 +5,7 @@ import pg from 'pg'
 import { EXIT, OperatorError } from '../cli/exit.ts'
 import { plain } from '../cli/terminal.ts'
 import { App } from './app.ts'
-import { FilesError, readSearchPhotos, reasonOf } from './demo/files.ts'
+import { FilesError, messageOf, readSearchPhotos } from './demo/files.ts'
 import { connectPatiently, recognise, seeFaces } from './demo/proof.ts'
 import { type Running, readRunning } from './running.ts'
 
@@ -63,7 +63,7 @@ function commandsOf({ postgres, aws, rekognition: service, photoBucket }: Runnin
     async add(name, photo, event) {
       const { id, name: eventName } = await eventOf(event)
       const bytes = await readFile(photo).catch((error) => {
-        throw refuse(`Cannot read ${photo}: ${reasonOf(error)}`, error)
+        throw refuse(`Cannot read ${photo}: ${messageOf(error)}`, error)
       })
       const [user = ''] = await app.addAttendees(id, [{ name, photo: bytes }])
       return [`${user}  ${plain(name)} comes to ${plain(eventName)}, with consent`]

@@ -8,6 +8,7 @@ import { fill } from './demo/demonstration.ts'
 import { bad, faint, good, heading, say, sayStopping } from './demo/show.ts'
 import { type Feed, type Happening, startFeed } from './feed.ts'
 import { openHome, reachableHome, removeHome } from './home.ts'
+import { portraitsPerSecond } from './rekognition/faces-engine.ts'
 import {
   claimClone,
   releaseClone,
@@ -80,14 +81,14 @@ async function run(): Promise<void> {
   heading('Starting the system on this machine')
   starting = startLocalSystem({
     engine: options.engine,
-    tps: options.engine === 'faces' ? 2 : 100, // what the face engine does on two cores
+    tps: options.engine === 'faces' ? portraitsPerSecond : 100,
     schedules: true,
     home,
     ports: PORTS,
     onLog,
   })
   const system = await starting
-    if (shutdown.begun()) return // it is being closed
+  if (shutdown.begun()) return // it is being closed
   await writeRunning(runningOf(system, options.engine), options.folder)
   feed = await startFeed(system.database.url, (happening) =>
     happens(happening.event, paint(happening), happening.about),

@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { demonstrate } from './demo/demonstration.ts'
 import { FilesError, readPortraits, readSearchPhotos } from './demo/files.ts'
 import { bad, heading, say, sayStopping } from './demo/show.ts'
+import { portraitsPerSecond } from './rekognition/faces-engine.ts'
 import { closeOnSignals } from './shutdown.ts'
 import { type LocalSystem, startLocalSystem } from './system.ts'
 
@@ -9,7 +10,7 @@ const { photos, find } = new Command('npm start --')
   .description(
     'Shows the main job on this machine: an event that is about to start, its attendees, and whom it then recognises.',
   )
-  .option('--photos <folder>', 'portraits of your own, JPEG or PNG, each named for its person')
+  .option('--photos <folder>', 'portraits of your own, each named for its person')
   .option('--find <file...>', 'photos in which to look for them')
   .parse()
   .opts<{ photos?: string; find?: string[] }>()
@@ -25,7 +26,7 @@ async function run(): Promise<number> {
   const search = find && (await readSearchPhotos(find))
 
   heading('Starting the system on this machine')
-  starting = startLocalSystem({ engine: 'faces', tps: 2 }) // what the face engine does on two cores
+  starting = startLocalSystem({ engine: 'faces', tps: portraitsPerSecond })
   const system = await starting
   try {
     say(`Postgres, Supabase's REST API, SQS, S3, a Rekognition and the functions run after ${seconds(began)}`)

@@ -14,6 +14,7 @@ import { Parts, sideBySide } from './parts.ts'
 import { type PgNet, startPgNet } from './pg-net.ts'
 import { portOrFree } from './ports.ts'
 import { type Database, type Postgres, startKeptPostgres, startPostgres } from './postgres.ts'
+import type { FaceEngine } from './rekognition/engine.ts'
 import { startFacesEngine } from './rekognition/faces-engine.ts'
 import { type RekognitionServer, startRekognition } from './rekognition/server.ts'
 import { syntheticEngine } from './rekognition/synthetic-engine.ts'
@@ -57,6 +58,8 @@ export interface LocalSystem {
   gateway: Gateway
   aws: Aws
   rekognition: RekognitionServer
+  /** That of Rekognition. */
+  engine: FaceEngine
   functions: LambdaHost
   /** Sends the nudges of the database to the scheduler. */
   pgNet: PgNet
@@ -89,7 +92,7 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
 
   const parts = new Parts()
   try {
-    const [{ database, gateway }, { aws, rekognition }, bundle] = await sideBySide(
+    const [{ database, gateway }, { aws, rekognition, engine }, bundle] = await sideBySide(
       startSupabase(parts, options),
       startServices(parts, deployment, options),
       options.bundle ?? parts.start('bundling the functions', bundleFunctions(deployment, ROOT)),
@@ -146,6 +149,7 @@ export async function startLocalSystem(options: LocalSystemOptions): Promise<Loc
       gateway,
       aws,
       rekognition,
+      engine,
       functions,
       pgNet,
       nudgeUrl,
@@ -231,5 +235,5 @@ async function startServices(parts: Parts, deployment: Deployment, options: Loca
       quota: { IndexFaces: Number(functions[0]?.environment.INDEX_FACES_TPS) },
     }),
   )
-  return { aws, rekognition }
+  return { aws, rekognition, engine: faces }
 }

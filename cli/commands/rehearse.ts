@@ -5,7 +5,7 @@ import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
 import { openPhotoFolder } from '../photo-folder.ts'
 import { reasonOf } from '../reasons.ts'
-import { type LookAlikes, type Rehearsal, rehearseAttendees } from '../rehearsal.ts'
+import { type LookAlikes, type PhotoRules, type Rehearsal, rehearseAttendees } from '../rehearsal.ts'
 import { type Session, titleOf } from '../session.ts'
 import { lookAtEvent } from '../status.ts'
 import { jsonOf, redrawer } from '../terminal.ts'
@@ -16,8 +16,6 @@ export interface RehearseOptions {
   event: string
   /** A copy of the photo bucket; the bucket itself unless given. */
   photos?: string
-  /** As the setting SEVERAL_FACES of the deployment. */
-  severalFaces?: 'skip' | 'largest'
   json?: boolean
 }
 
@@ -40,15 +38,22 @@ export interface RehearsalDocument {
   recognised: number
   /** 0 to 1; null where nobody consents. */
   share: number | null
+  /** The deployment's setting SEVERAL_FACES. */
+  several_faces: 'skip' | 'largest'
+  /** The deployment's setting CONVERT_PHOTOS: whether photos are converted that Rekognition does not take. */
+  convert_photos: boolean
   not_recognised: NotRecognised[]
   /** The most similar first. */
   alike: LookAlikes[]
 }
 
-/** Looks at the photo of everybody who consents to an event, and says who will not be recognised and why. */
+/**
+ * Looks at the photo of everybody who consents to an event, and says who will not be recognised and why. It goes by the settings
+ * that the scheduler last wrote into the ledger, or by their defaults before its first run.
+ */
 export async function rehearse(
   session: Session,
-  { event, photos, severalFaces = 'skip', json = false }: RehearseOptions,
+  { event, photos, json = false }: RehearseOptions,
   startEngine: () => Promise<FaceEngine> = startFacesEngine,
 ): Promise<ExitCode> {
   const { system, terminal } = session
@@ -57,10 +62,12 @@ export async function rehearse(
   const wanted = await ledger.rehearsal(event)
   const store =
     photos === undefined ? (await collectionsOf(ledger, system)).photos : await openPhotoFolder(photos)
+  const { several_faces, convert_photos } = await ledger.database.deployment({})
+  const rules: PhotoRules = { severalFaces: several_faces ?? 'skip', convertPhotos: convert_photos ?? true }
   const show = terminal.live && !json ? redrawer(terminal) : () => {}
 
   const engine = await startEngine()
-  const { attendees, alike } = await rehearseAttendees(wanted, store, severalFaces, engine, (done) =>
+  const { attendees, alike } = await rehearseAttendees(wanted, store, rules, engine, (done) =>
     show(`Looked at ${figure(done)} of ${amount(wanted.length, 'photo')}`),
   ).finally(() => engine.close())
 
@@ -76,6 +83,8 @@ export async function rehearse(
     consenting: attendees.length,
     recognised,
     share: attendees.length === 0 ? null : recognised / attendees.length,
+    several_faces: rules.severalFaces,
+    convert_photos: rules.convertPhotos,
     not_recognised: await withWords(left, ledger, system.nameColumn),
     alike,
   }

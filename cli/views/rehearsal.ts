@@ -5,11 +5,13 @@ import { amount, away, clock, figure } from '../words.ts'
 import type { View } from './view.ts'
 
 const MOST_ALIKE = 20
+const NOT_CONVERTED =
+  'This deployment converts no photos (CONVERT_PHOTOS is DISABLED): everything but JPEG and PNG up to 15 MB is skipped.'
 
 /** Who of an event will not be recognised: reason by reason, with the words for them. */
 export function viewRehearsal(found: RehearsalDocument, { terminal, now }: View): string {
-  const { alike, consenting, event_id, name, not_recognised, recognised, starts_at } = found
-  const { paint } = terminal
+  const { alike, consenting, convert_photos, event_id, name, not_recognised, recognised, starts_at } = found
+  const { columns, paint } = terminal
   const start = starts_at === null ? '' : `, starts ${clock(starts_at, now)}, ${away(starts_at, now)}`
   const lines = [
     paint('bold', plain(name ?? '') || '(without a name)'),
@@ -22,6 +24,7 @@ export function viewRehearsal(found: RehearsalDocument, { terminal, now }: View)
           `${figure(recognised)} of ${amount(consenting, 'consenting attendee')} will be recognised (${percent(recognised / consenting)}).`,
         ),
   ]
+  if (!convert_photos) lines.push('', wrap(NOT_CONVERTED, columns, 0))
   for (const alikes of byReason(not_recognised)) lines.push('', ...linesOf(alikes, terminal))
   if (alike.length > 0) {
     lines.push('', 'So similar that each may be taken for the other:')

@@ -169,7 +169,8 @@ class Demonstration {
   /** Lets the scheduler run, and shows the workers at it until the event is settled. Returns whether it is completed. */
   async #index(): Promise<boolean> {
     heading('Indexing')
-    const { app, functions } = this.#system
+    const { app, engine, functions, rekognition } = this.#system
+    const lookedBefore = engine.detections()
     const report = await functions.invoke('scheduler', { window_minutes: 20 })
     const { events_claimed, messages_sent } = report as Record<string, number>
     if (events_claimed)
@@ -189,6 +190,11 @@ class Demonstration {
       clearInterval(schedule)
       bar.stop()
     }
+    const { calls, errors, throttled } = rekognition.calls().IndexFaces
+    const looked = engine.detections() - lookedBefore
+    say(
+      `the face engine looked at ${counted(looked, 'photo')}; IndexFaces was called ${counted(calls, 'time')}, of which ${throttled} throttled and ${errors} failed`,
+    )
     await this.#showOutcome(status)
     return status === 'completed'
   }

@@ -77,6 +77,14 @@ export class Collection {
     return this.#faces.get(faceId)
   }
 
+  /** The face that a search is for. @throws RekognitionError InvalidParameterException when there is none of that id */
+  face(faceId: string): StoredFace {
+    const face = this.#faces.get(faceId)
+    if (!face)
+      throw new RekognitionError('InvalidParameterException', 'faceId was not found in the collection.')
+    return face
+  }
+
   /**
    * Stores the faces of one image. A face that is already there from the same image bytes under the same external image
    * id is not stored again but returned as it is (API Reference, IndexFaces).
@@ -159,8 +167,11 @@ export class Collection {
    * templates would mean. 0 for a user without a face.
    */
   similarityTo(user: User, similarityTo: (template: FaceTemplate) => number): number {
-    const faces = [...user.faceIds].flatMap((faceId) => this.#faces.get(faceId) ?? [])
-    return Math.max(0, ...faces.map(({ template }) => similarityTo(template)))
+    return Math.max(0, ...this.facesOf(user).map(({ template }) => similarityTo(template)))
+  }
+
+  facesOf(user: User): StoredFace[] {
+    return [...user.faceIds].flatMap((faceId) => this.#faces.get(faceId) ?? [])
   }
 
   /** The users at least `threshold` percent similar, the most similar first, at most `limit`. Those without a face are not searched. */

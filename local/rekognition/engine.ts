@@ -49,6 +49,8 @@ export interface FaceEngine {
    * @throws the signal's reason once it is aborted
    */
   detect(photo: Uint8Array, options?: DetectOptions): Promise<DetectedFace[]>
+  /** How many photos it has looked at, as opposed to how many it was asked about. */
+  detections(): number
   /** How surely two faces are of the same person, 0 to 100. */
   similarity(one: FaceTemplate, other: FaceTemplate): number
   close(): Promise<void>

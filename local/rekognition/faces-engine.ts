@@ -9,16 +9,14 @@ import type { Finding } from './faces/thread.ts'
 /** TensorFlow's WebAssembly backend uses one core in Node, so a second thread halves the time. Each takes 400 MB. */
 const threadCount = Math.min(2, availableParallelism())
 
-/** An engine that tells how many photos it has looked at, as opposed to how many it was asked about. */
-export interface FacesEngine extends FaceEngine {
-  detections(): number
-}
+/** What it does on this machine, in portraits a second: about one a second and thread. */
+export const portraitsPerSecond = threadCount
 
 /**
  * An engine that finds and compares real faces: face-api on TensorFlow's WebAssembly backend, in worker threads so that
  * the caller's event loop stays free. Takes a second to start.
  */
-export async function startFacesEngine(): Promise<FacesEngine> {
+export async function startFacesEngine(): Promise<FaceEngine> {
   const threads = Array.from({ length: threadCount }, () => new FaceThread())
   try {
     await Promise.all(threads.map((thread) => thread.ready))

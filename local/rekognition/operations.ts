@@ -15,6 +15,7 @@ import { listFaces } from './actions/list-faces.ts'
 import { listUsers } from './actions/list-users.ts'
 import { searchFaces } from './actions/search-faces.ts'
 import { searchFacesByImage } from './actions/search-faces-by-image.ts'
+import { searchUsers } from './actions/search-users.ts'
 import { searchUsersByImage } from './actions/search-users-by-image.ts'
 
 export const operations = {
@@ -34,6 +35,7 @@ export const operations = {
   ListUsers: listUsers,
   SearchFaces: searchFaces,
   SearchFacesByImage: searchFacesByImage,
+  SearchUsers: searchUsers,
   SearchUsersByImage: searchUsersByImage,
 }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { formatOf, isConvertible } from '../../src/core/photo-format.ts'
 import type { DetectedFace, FaceEngine, FaceTemplate } from './engine.ts'
 import { RekognitionError } from './errors.ts'
 
@@ -8,7 +9,7 @@ import { RekognitionError } from './errors.ts'
  * as text and is
  *
  * - `no-face…`: a photo that shows none
- * - `not-an-image…`: no JPEG or PNG; an empty photo is none either
+ * - `not-an-image…`: no JPEG or PNG; nor are an empty photo, and HEIC, WebP and the like
  * - `too-large…`, `too-small…`: an image with too many or too few pixels
  * - `faces:one,two,…`: a group photo of the faces `one`, `two`, …, the largest first unless they have sizes; each is the
  *   same face as the photo that consists of just that text
@@ -25,8 +26,13 @@ import { RekognitionError } from './errors.ts'
  * A face whose text begins with `poor` passes the filters AUTO and LOW and no other: MaxFaces drops it before better ones.
  */
 export function syntheticEngine(): FaceEngine {
+  let detections = 0
   return {
-    detect: async (photo) => facesIn(photo).map(asDetected).sort(bySize),
+    detect: async (photo) => {
+      detections++
+      return facesIn(photo).map(asDetected).sort(bySize)
+    },
+    detections: () => detections,
     similarity: (one, other) => (one.every((number, at) => number === other[at]) ? 100 : 0),
     close: async () => {},
   }
@@ -45,7 +51,8 @@ const imagePixels = 1920
 function facesIn(photo: Uint8Array): ToldFace[] {
   const text = Buffer.from(photo.buffer, photo.byteOffset, photo.byteLength)
   const begins = (word: string) => text.subarray(0, word.length).equals(Buffer.from(word))
-  if (text.length === 0 || begins('not-an-image')) throw new RekognitionError('InvalidImageFormatException')
+  if (text.length === 0 || begins('not-an-image') || isConvertible(formatOf(text.subarray(0, 16))))
+    throw new RekognitionError('InvalidImageFormatException')
   if (begins('too-large')) throw new RekognitionError('ImageTooLargeException')
   if (begins('too-small')) throw new RekognitionError('InvalidParameterException')
   if (begins('no-face')) return []

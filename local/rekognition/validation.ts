@@ -25,6 +25,9 @@ export const nextTokenSchema = z.string().max(255)
 /** MaxFaces of the searches. */
 export const maxFacesSchema = z.int().min(1).max(4096).default(4096)
 
+/** MaxUsers of the searches. */
+export const maxUsersSchema = z.int().min(1).max(500).default(500)
+
 export const faceMatchThresholdSchema = z.number().min(0).max(100).default(80)
 
 export const qualityFilterSchema = z.enum(['NONE', 'AUTO', 'LOW', 'MEDIUM', 'HIGH'])

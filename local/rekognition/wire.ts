@@ -1,5 +1,5 @@
-import type { ComparedFace, Face } from '@aws-sdk/client-rekognition'
-import type { Collection, Match, StoredFace, User } from './collections.ts'
+import type { ComparedFace, Face, UserMatch as UserMatchOnTheWire } from '@aws-sdk/client-rekognition'
+import type { Collection, Match, StoredFace, User, UserMatch } from './collections.ts'
 import type { DetectedFace } from './engine.ts'
 
 /** The face model that the service is at; its number says nothing about the engines here. */
@@ -18,8 +18,12 @@ export function wireFaceOf(collection: Collection, face: StoredFace): Face {
   return { ...wireFace(face), UserId: collection.userOf(face.faceId)?.userId }
 }
 
-export function statusOf({ faceIds }: User): 'ACTIVE' | 'CREATED' {
-  return faceIds.size > 0 ? 'ACTIVE' : 'CREATED'
+export function wireUser({ userId, faceIds }: User): { UserId: string; UserStatus: 'ACTIVE' | 'CREATED' } {
+  return { UserId: userId, UserStatus: faceIds.size > 0 ? 'ACTIVE' : 'CREATED' }
+}
+
+export function wireUserMatch({ user, similarity }: UserMatch): UserMatchOnTheWire {
+  return { Similarity: similarity, User: wireUser(user) }
 }
 
 /** A face of the target image of CompareFaces. */

@@ -17,7 +17,7 @@ import { formatOf } from '../core/photo-format.ts'
 import { srgbProfile } from './srgb.ts'
 
 /** Why a photo cannot be converted: the reasons with which its attendee is skipped. */
-export type Refusal = 'photo_damaged' | 'photo_too_many_pixels' | 'photo_format'
+export type Refusal = 'photo_damaged' | 'photo_too_many_pixels' | 'photo_format' | 'photo_tiff'
 
 export type Converted = { jpeg: Uint8Array } | { refused: Refusal }
 
@@ -79,7 +79,9 @@ export async function convert(photo: Uint8Array): Promise<Converted> {
     // libjpeg decodes at a half, a quarter or an eighth of the size, down to this.
     if (format === MagickFormat.Jpeg && Math.max(width, height) > JPEG_SIDE)
       settings.setDefine('jpeg:size', `${JPEG_SIDE}x${JPEG_SIDE}`)
-    return ImageMagick.read(photo, settings, (image) => ({ jpeg: encode(image) }))
+    return ImageMagick.read(photo, settings, (image) =>
+      hasKnownColours(image) ? { jpeg: encode(image) } : { refused: 'photo_tiff' },
+    )
   } catch (error) {
     // A file that makes the decoder crash harms nothing outside of its memory, and the next photo gets another one.
     if (error instanceof WebAssembly.RuntimeError) loaded = undefined
@@ -93,6 +95,14 @@ const BEYOND_LIMITS = /Exceeds ?Limit|Resources ?Exhausted|Memory ?Allocation ?F
 
 const isTooLarge = (format: MagickFormat, width: number, height: number): boolean =>
   Math.max(width, height) > MAX_SIDE || width * height > (MAX_PIXELS[format] ?? MAX_OTHER_PIXELS)
+
+/**
+ * False of a TIFF whose colours would come out wrong: in a space that ImageMagick does not know, such as ICC's Lab, or Lab in
+ * numbers of 32 bits, which it cuts off. Photoshop's Lab, of 8 and 16 bits, is converted.
+ */
+const hasKnownColours = (image: IMagickImage): boolean =>
+  image.getAttribute('tiff:photometric') !== 'unknown' &&
+  !(image.colorSpace === ColorSpace.Lab && image.depth === 32)
 
 function encode(image: IMagickImage): Uint8Array {
   shrink(image, JPEG_SIDE)

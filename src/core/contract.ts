@@ -327,6 +327,8 @@ export const CONTRACT = {
       cleanup_after_hours: optional(number),
       collection_prefix: optional(text),
       photo_bucket: optional(text),
+      several_faces: optional(text),
+      convert_photos: optional(boolean),
     },
     answer: z.object({ schema_version: z.number() }),
   },
@@ -410,7 +412,12 @@ export const CONTRACT = {
   open_collections: { args: { after: optional(uuid), page: optional(integer) }, answer: z.array(id) },
   deployment: {
     args: {},
-    answer: z.object({ collection_prefix: z.nullable(z.string()), photo_bucket: z.nullable(z.string()) }),
+    answer: z.object({
+      collection_prefix: z.nullable(z.string()),
+      photo_bucket: z.nullable(z.string()),
+      several_faces: z.nullable(z.enum(['skip', 'largest'])),
+      convert_photos: z.nullable(z.boolean()),
+    }),
   },
   cleanup: {
     args: { page: integer },

@@ -111,8 +111,10 @@ const schema = z.pipe(
     cleanupAfterHours: all.CLEANUP_AFTER_HOURS,
     /** What becomes of a photo with several faces of similar size: skipped, or its largest face indexed. */
     severalFaces: all.SEVERAL_FACES,
-    /** The function that makes a JPEG of a photo that Rekognition does not take; undefined: such attendees are skipped. */
-    converterFunction: all.CONVERT_PHOTOS === 'ENABLED' ? all.CONVERTER_FUNCTION : undefined,
+    /** Whether a JPEG is made of a photo that Rekognition does not take; without, such attendees are skipped. */
+    convertPhotos: all.CONVERT_PHOTOS === 'ENABLED',
+    /** The function that makes it. */
+    converterFunction: all.CONVERTER_FUNCTION,
     /** Receives after which a queue moves a message to the dead-letter queue. */
     maxReceives: all.MAX_RECEIVE_COUNT,
   })),

@@ -21,6 +21,8 @@ export interface SchedulerParts {
     | 'workQueueUrl'
     | 'urgentQueueUrl'
     | 'cleanupAfterHours'
+    | 'severalFaces'
+    | 'convertPhotos'
   >
   database: Database
   rekognition: RekognitionClient
@@ -119,6 +121,8 @@ class Run {
       cleanup_after_hours: settings.cleanupAfterHours ?? null,
       collection_prefix: settings.collectionPrefix,
       photo_bucket: photos.bucket,
+      several_faces: settings.severalFaces,
+      convert_photos: settings.convertPhotos,
     })
     requireSchemaVersion(schema_version)
 

@@ -13,8 +13,9 @@ const settings = readSettings(process.env)
 const connect = databaseOf(settings)
 const rekognition = connectRekognition()
 const photos = connectPhotoStore(settings.photoBucket, settings.region, rekognition)
-const { converterFunction } = settings
-const convert = converterFunction && connectConverter(converterFunction, settings.region, rekognition)
+const { convertPhotos, converterFunction } = settings
+const convert =
+  convertPhotos && converterFunction && connectConverter(converterFunction, settings.region, rekognition)
 const sqs = connectSqs()
 
 function failed(error: unknown): void {

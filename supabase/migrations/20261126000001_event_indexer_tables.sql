@@ -12,7 +12,9 @@ create table indexing.settings (
   orphans_due      timestamptz not null default '-infinity', -- when to look for collections without an event
   cleanup_after_hours double precision, -- events that ended longer ago lose their collection; null: the app sees to that
   collection_prefix   text, -- for the operator's commands …
-  photo_bucket        text  -- … which work on the same collections and photos
+  photo_bucket        text, -- … which work on the same collections and photos
+  several_faces       text, -- skip or largest; for rehearsals …
+  convert_photos      boolean -- … which do what the worker would do
 );
 insert into indexing.settings default values;
 

@@ -1025,23 +1025,27 @@ language sql stable security definer set search_path = '' as $$
   )
 $$;
 
--- ── claim.sql 168068a4c3e6d0ab
+-- ── claim.sql faafa293aa0ad0b3
 
 -- The first call of a scheduler run: writes down what the deployment sets; nulls: nothing. Returns {"schema_version"}.
 create or replace function public.indexing_start_run(
   tps double precision, max_failed_share double precision, cleanup_after_hours double precision default null,
-  collection_prefix text default null, photo_bucket text default null
+  collection_prefix text default null, photo_bucket text default null,
+  several_faces text default null, convert_photos boolean default null
 ) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 begin
   update indexing.settings s set
     index_faces_tps = tps, max_failed_share = indexing_start_run.max_failed_share,
     cleanup_after_hours = indexing_start_run.cleanup_after_hours,
-    collection_prefix = indexing_start_run.collection_prefix, photo_bucket = indexing_start_run.photo_bucket
+    collection_prefix = indexing_start_run.collection_prefix, photo_bucket = indexing_start_run.photo_bucket,
+    several_faces = indexing_start_run.several_faces, convert_photos = indexing_start_run.convert_photos
   where s.only_row
-    and (s.index_faces_tps, s.max_failed_share, s.cleanup_after_hours, s.collection_prefix, s.photo_bucket) is distinct from
+    and (s.index_faces_tps, s.max_failed_share, s.cleanup_after_hours, s.collection_prefix, s.photo_bucket,
+         s.several_faces, s.convert_photos) is distinct from
       (tps, indexing_start_run.max_failed_share, indexing_start_run.cleanup_after_hours,
-       indexing_start_run.collection_prefix, indexing_start_run.photo_bucket);
+       indexing_start_run.collection_prefix, indexing_start_run.photo_bucket,
+       indexing_start_run.several_faces, indexing_start_run.convert_photos);
   return jsonb_build_object('schema_version', public.indexing_schema_version());
 end
 $$;
@@ -2299,7 +2303,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql 8b3dc68306d67e73
+-- ── reconcile.sql 582a4afdaacc1b3a
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -2514,10 +2518,13 @@ language sql stable security definer set search_path = '' as $$
   ) open
 $$;
 
--- What the deployment last said of itself: {"collection_prefix", "photo_bucket"}; nulls before its first run.
+-- What the deployment last said of itself: {"collection_prefix", "photo_bucket", "several_faces", "convert_photos"}; nulls before
+-- its first run.
 create or replace function public.indexing_deployment() returns jsonb
 language sql stable security definer set search_path = '' as $$
-  select jsonb_build_object('collection_prefix', s.collection_prefix, 'photo_bucket', s.photo_bucket) from indexing.settings s
+  select jsonb_build_object('collection_prefix', s.collection_prefix, 'photo_bucket', s.photo_bucket,
+    'several_faces', s.several_faces, 'convert_photos', s.convert_photos)
+  from indexing.settings s
 $$;
 
 -- Which of these events have no run of ours, so that a collection of theirs is an orphan: left by a restored backup, or of another

@@ -1,18 +1,22 @@
 -- The first call of a scheduler run: writes down what the deployment sets; nulls: nothing. Returns {"schema_version"}.
 create or replace function public.indexing_start_run(
   tps double precision, max_failed_share double precision, cleanup_after_hours double precision default null,
-  collection_prefix text default null, photo_bucket text default null
+  collection_prefix text default null, photo_bucket text default null,
+  several_faces text default null, convert_photos boolean default null
 ) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 begin
   update indexing.settings s set
     index_faces_tps = tps, max_failed_share = indexing_start_run.max_failed_share,
     cleanup_after_hours = indexing_start_run.cleanup_after_hours,
-    collection_prefix = indexing_start_run.collection_prefix, photo_bucket = indexing_start_run.photo_bucket
+    collection_prefix = indexing_start_run.collection_prefix, photo_bucket = indexing_start_run.photo_bucket,
+    several_faces = indexing_start_run.several_faces, convert_photos = indexing_start_run.convert_photos
   where s.only_row
-    and (s.index_faces_tps, s.max_failed_share, s.cleanup_after_hours, s.collection_prefix, s.photo_bucket) is distinct from
+    and (s.index_faces_tps, s.max_failed_share, s.cleanup_after_hours, s.collection_prefix, s.photo_bucket,
+         s.several_faces, s.convert_photos) is distinct from
       (tps, indexing_start_run.max_failed_share, indexing_start_run.cleanup_after_hours,
-       indexing_start_run.collection_prefix, indexing_start_run.photo_bucket);
+       indexing_start_run.collection_prefix, indexing_start_run.photo_bucket,
+       indexing_start_run.several_faces, indexing_start_run.convert_photos);
   return jsonb_build_object('schema_version', public.indexing_schema_version());
 end
 $$;

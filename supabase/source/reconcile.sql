@@ -211,10 +211,13 @@ language sql stable security definer set search_path = '' as $$
   ) open
 $$;
 
--- What the deployment last said of itself: {"collection_prefix", "photo_bucket"}; nulls before its first run.
+-- What the deployment last said of itself: {"collection_prefix", "photo_bucket", "several_faces", "convert_photos"}; nulls before
+-- its first run.
 create or replace function public.indexing_deployment() returns jsonb
 language sql stable security definer set search_path = '' as $$
-  select jsonb_build_object('collection_prefix', s.collection_prefix, 'photo_bucket', s.photo_bucket) from indexing.settings s
+  select jsonb_build_object('collection_prefix', s.collection_prefix, 'photo_bucket', s.photo_bucket,
+    'several_faces', s.several_faces, 'convert_photos', s.convert_photos)
+  from indexing.settings s
 $$;
 
 -- Which of these events have no run of ours, so that a collection of theirs is an orphan: left by a restored backup, or of another

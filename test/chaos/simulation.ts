@@ -197,6 +197,7 @@ class Simulation {
         maxFailedShare: 0,
         cleanupAfterHours: undefined,
         severalFaces: 'skip',
+        convertPhotos: true,
         indexFacesTps: conditions.indexFacesTps,
         maxReceives: conditions.maxReceives,
       },

@@ -1,10 +1,12 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { expect, it, onTestFinished } from 'vitest'
 import { type RehearsalDocument, type RehearseOptions, rehearse } from '../../cli/commands/rehearse.ts'
 import type { Session } from '../../cli/session.ts'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
 import { temporaryDirectory } from '../support/child.ts'
+import { heicOf } from '../support/heic.ts'
 import { runCommand } from '../support/operator.ts'
 import { openStage } from '../support/stage.ts'
 
@@ -97,6 +99,27 @@ it.each([
       },
     ],
   })
+})
+
+it('goes by the settings of the deployment: where photos are not converted, a HEIC is skipped, and it says why', async () => {
+  const { document, run, runScheduler, parts, upload, with: attendee } = await upcomingEvent()
+  const picture = sharp({ create: { width: 64, height: 64, channels: 3, background: 'teal' } })
+  await attendee(await upload(await heicOf(await picture.png().toBuffer())))
+  await attendee(await upload('faces:one@0.4,two@0.35'))
+  expect(await document()).toMatchObject({
+    several_faces: 'skip',
+    convert_photos: true,
+    not_recognised: [{ reason: 'several_faces' }],
+  })
+
+  parts.settings = { ...parts.settings, severalFaces: 'largest', convertPhotos: false }
+  await runScheduler()
+  expect(await document()).toMatchObject({
+    several_faces: 'largest',
+    convert_photos: false,
+    not_recognised: [{ reason: 'photo_heic', to_attendee: expect.stringContaining('HEIC') }],
+  })
+  expect((await run()).out).toContain('This deployment converts no photos')
 })
 
 it('a photo that is not there is missing, and one that we may not read is a fault', async () => {

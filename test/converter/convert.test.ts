@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { reasonOf } from '../../cli/reasons.ts'
 import { convert, MAX_JPEG_BYTES } from '../../src/converter/convert.ts'
 import { heicOf } from '../support/heic.ts'
+import { CIE_LAB, ICC_LAB, SEPARATED, tiffOf } from '../support/tiff.ts'
 
 const PATIENCE_MS = 120_000 // for large photos, on a busy machine
 const WIDTH = 320
@@ -16,7 +17,7 @@ const CORNERS = [
   [40, 160, 60],
   [50, 70, 200],
   [220, 200, 60],
-] as const
+]
 let picture: Buffer
 beforeAll(async () => {
   const [red, green, blue, yellow] = CORNERS.map(([r, g, b]) => `rgb(${r},${g},${b})`)
@@ -134,7 +135,43 @@ const ORIENTATIONS: [name: string, make: Make][] = [
   ]),
 ]
 
-const COLOURS: [name: string, make: Make][] = [
+/** The picture's Lab: lightness from 0 to 100, and two numbers that may be negative. */
+async function labOf(): Promise<Float32Array> {
+  const { buffer, byteOffset, length } = await drawn().toColourspace('lab').raw({ depth: 'float' }).toBuffer()
+  return new Float32Array(buffer, byteOffset, length / 4)
+}
+
+const labTiff = async (photometric: typeof CIE_LAB | typeof ICC_LAB): Promise<Buffer> => {
+  const shift = photometric === CIE_LAB ? 0 : 128 // signed, and not
+  const samples = (await labOf()).map((value, at) => Math.round(at % 3 === 0 ? value * 2.55 : value + shift))
+  return tiffOf(Uint8Array.from(samples), { width: WIDTH, height: HEIGHT, photometric, samplesPerPixel: 3 })
+}
+
+/** The amounts of ink that make a colour, by the formula that viewers use where a photo has no profile. */
+function inksOf([red = 0, green = 0, blue = 0]: number[]): number[] {
+  const light = Math.max(red, green, blue)
+  return [...[red, green, blue].map((value) => 255 * (1 - value / light)), 255 - light]
+}
+
+async function cmykWithoutProfile(): Promise<Buffer> {
+  const rgb = await drawn().raw().toBuffer()
+  const samples = Array.from({ length: WIDTH * HEIGHT }, (_, at) =>
+    inksOf([...rgb.subarray(3 * at, 3 * at + 3)]),
+  )
+  return tiffOf(Uint8Array.from(samples.flat(), Math.round), {
+    width: WIDTH,
+    height: HEIGHT,
+    photometric: SEPARATED,
+    samplesPerPixel: 4,
+  })
+}
+
+/** CMYK holds none of the stronger colours, so the file is expected to look as the colour management of sharp shows it. */
+const inCmyk = () => drawn().toColourspace('cmyk').withIccProfile('cmyk')
+
+type Look = (file: Buffer) => Promise<number[][]>
+
+const COLOURS: [name: string, make: Make, look?: Look][] = [
   ['WebP in Display P3', () => drawn().withIccProfile('p3').webp({ lossless: true }).toBuffer()],
   ['TIFF in Display P3', () => drawn().withIccProfile('p3').tiff({ compression: 'lzw' }).toBuffer()],
   [
@@ -147,40 +184,42 @@ const COLOURS: [name: string, make: Make][] = [
       return heicOf(samples, { iccProfile: icc as Buffer })
     },
   ],
-  [
-    'JPEG in CMYK',
-    () => drawn().toColourspace('cmyk').withIccProfile('cmyk').jpeg({ quality: 98 }).toBuffer(),
-  ],
-  [
-    'TIFF in CMYK',
-    () => drawn().toColourspace('cmyk').withIccProfile('cmyk').tiff({ compression: 'lzw' }).toBuffer(),
-  ],
+  ['JPEG in CMYK', () => inCmyk().jpeg({ quality: 98 }).toBuffer(), quarters],
+  ['TIFF in CMYK', () => inCmyk().tiff({ compression: 'lzw' }).toBuffer(), quarters],
+  ['TIFF in CMYK without a profile', cmykWithoutProfile],
+  ['TIFF in Lab of 8 bits', () => labTiff(CIE_LAB)],
+  ['TIFF in Lab of 16 bits', () => drawn().toColourspace('labs').tiff({ compression: 'none' }).toBuffer()],
 ]
 
-/** CMYK holds none of the stronger colours. */
-const tolerance = (name: string) => (name.includes('CMYK') ? 75 : 14)
+/** Of 255, in each channel: what compression and rounding cost. */
+const TOLERANCE = 8
 
 describe.each([
   ['is converted', FORMATS],
   ['is turned upright', ORIENTATIONS],
   ['keeps its colours', COLOURS],
 ])('a photo %s:', (_, rows) => {
-  it.each(rows)('%s', async (name, make) => {
-    const converted = await convert(await make())
-    if (!('jpeg' in converted)) throw new Error(converted.refused)
-    const { format, width, height, space, orientation, icc } = await sharp(converted.jpeg).metadata()
-    expect({ format, width, height, space, orientation, icc }).toEqual({
-      format: 'jpeg',
-      width: WIDTH,
-      height: HEIGHT,
-      space: 'srgb',
-    })
-    const colours = await quarters(converted.jpeg)
-    const distances = colours.flatMap((colour, corner) =>
-      colour.map((value, channel) => Math.abs(value - (CORNERS[corner]?.[channel] ?? 0))),
-    )
-    expect(Math.max(...distances), JSON.stringify(colours)).toBeLessThanOrEqual(tolerance(name))
-  })
+  it.each<[name: string, make: Make, look?: Look]>(rows)(
+    '%s',
+    async (_name, make, look = async () => CORNERS) => {
+      const file = await make()
+      const converted = await convert(file)
+      if (!('jpeg' in converted)) throw new Error(converted.refused)
+      const { format, width, height, space, orientation, icc } = await sharp(converted.jpeg).metadata()
+      expect({ format, width, height, space, orientation, icc }).toEqual({
+        format: 'jpeg',
+        width: WIDTH,
+        height: HEIGHT,
+        space: 'srgb',
+      })
+      const expected = await look(file)
+      const colours = await quarters(converted.jpeg)
+      const distances = colours.flatMap((colour, corner) =>
+        colour.map((value, channel) => Math.abs(value - (expected[corner]?.[channel] ?? 0))),
+      )
+      expect(Math.max(...distances), JSON.stringify(colours)).toBeLessThanOrEqual(TOLERANCE)
+    },
+  )
 })
 
 describe('a photo is converted', () => {
@@ -278,6 +317,13 @@ const REFUSED: [name: string, reason: string, words: RegExp, make: Make][] = [
     'photo_damaged',
     DAMAGED,
     async () => Buffer.from('II\x2a\0\x08\0\0\0\0\0', 'latin1'),
+  ],
+  ['TIFF in the Lab of ICC', 'photo_tiff', /TIFF file.*JPEG/, () => labTiff(ICC_LAB)],
+  [
+    'TIFF in Lab of 32 bits',
+    'photo_tiff',
+    /TIFF file.*JPEG/,
+    () => drawn().toColourspace('lab').tiff({ compression: 'none' }).toBuffer(),
   ],
   [
     'HEIC that is larger than its picture',

@@ -29,6 +29,7 @@ describe('the settings', () => {
       maxFailedShare: 0,
       cleanupAfterHours: undefined,
       severalFaces: 'skip',
+      convertPhotos: true,
     })
   })
 

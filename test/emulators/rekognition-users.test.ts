@@ -11,6 +11,7 @@ import {
   ListFacesCommand,
   ListUsersCommand,
   SearchUsersByImageCommand,
+  SearchUsersCommand,
 } from '@aws-sdk/client-rekognition'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { syntheticEngine } from '../../local/rekognition/synthetic-engine.ts'
@@ -201,6 +202,53 @@ describe('SearchUsersByImage', () => {
 
   it.each([{ MaxUsers: 0 }, { MaxUsers: 501 }, { UserMatchThreshold: 101 }])('refuses %j', async (more) => {
     await expect(search('alice', more)).rejects.toMatchObject({ name: 'ValidationException' })
+  })
+})
+
+describe('SearchUsers', () => {
+  const searchFor = (wanted: {
+    FaceId?: string
+    UserId?: string
+    UserMatchThreshold?: number
+    MaxUsers?: number
+  }) => rekognition.client.send(new SearchUsersCommand({ CollectionId, ...wanted }))
+
+  it('finds the user of a face', async () => {
+    const [face, same] = [await index('alice', '1'), await index('alice', '2')]
+    await createUser('alice')
+    await associate('alice', face)
+    expect(await searchFor({ FaceId: same })).toMatchObject({
+      UserMatches: [{ Similarity: 100, User: { UserId: 'alice', UserStatus: 'ACTIVE' } }],
+      SearchedFace: { FaceId: same },
+      FaceModelVersion: '7.0',
+    })
+    expect((await searchFor({ FaceId: await index('bob') })).UserMatches).toEqual([])
+  })
+
+  it('finds the other users with the face of a user, the best first, up to MaxUsers', async () => {
+    for (const [user, person] of [
+      ['alice', 'alice'],
+      ['bob', 'bob'],
+      ['alice-again', 'alice'],
+    ]) {
+      await createUser(String(user))
+      await associate(String(user), await index(String(person), user))
+    }
+    const { SearchedUser, UserMatches } = await searchFor({ UserId: 'alice' })
+    expect(SearchedUser).toEqual({ UserId: 'alice' })
+    expect(UserMatches?.map(({ User }) => User?.UserId)).toEqual(['alice-again'])
+    const all = await searchFor({ UserId: 'alice', UserMatchThreshold: 0 })
+    expect(all.UserMatches?.map(({ User }) => User?.UserId)).toEqual(['alice-again', 'bob'])
+    const best = await searchFor({ UserId: 'alice', UserMatchThreshold: 0, MaxUsers: 1 })
+    expect(best.UserMatches?.map(({ User }) => User?.UserId)).toEqual(['alice-again'])
+  })
+
+  it('asks for either a face of the collection or a user of it', async () => {
+    const face = await index('alice')
+    await createUser('alice')
+    for (const wanted of [{}, { FaceId: face, UserId: 'alice' }, { FaceId: NOBODYS_FACE }])
+      await expect(searchFor(wanted)).rejects.toMatchObject({ name: 'InvalidParameterException' })
+    await expect(searchFor({ UserId: 'nobody' })).rejects.toMatchObject({ name: 'ResourceNotFoundException' })
   })
 })
 

@@ -84,6 +84,7 @@ export async function openStage(engine: FaceEngine = syntheticEngine()) {
       cleanupAfterHours: undefined,
       maxReceives: MAX_RECEIVES,
       severalFaces: 'skip',
+      convertPhotos: true,
     },
     database: connectDatabase(gateway.url, async () => gateway.serviceRoleKey),
     rekognition: client,

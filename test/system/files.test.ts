@@ -4,6 +4,7 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { FilesError, readPortraits, readSearchPhotos } from '../../local/demo/files.ts'
 import { temporaryDirectory } from '../support/child.ts'
+import { heicOf } from '../support/heic.ts'
 
 const drawing = (width: number, height = width) =>
   sharp({
@@ -32,28 +33,32 @@ async function folderOf(files: Record<string, Uint8Array | string>): Promise<str
 }
 
 describe('portraits', () => {
-  it('are JPEG and PNG files, also in folders, each named for its person', async () => {
-    const folder = await folderOf({ 'Ada.jpg': jpeg, 'team/Zoë B..JPEG': jpeg, 'team/more/Łukasz.png': png })
+  it('are photos of any format, also in folders, each named for its person', async () => {
+    const folder = await folderOf({
+      'Ada.jpg': jpeg,
+      'IMG_0001.HEIC': heic,
+      'team/Zoë B..JPEG': webp,
+      'team/more/Łukasz.png': png,
+    })
     const { guests, leftOut } = await readPortraits(folder)
-    expect(guests.map(({ name }) => name)).toEqual(['Ada', 'Zoë B.', 'Łukasz'])
-    expect(guests[0]?.photo).toEqual(jpeg)
+    expect(guests).toEqual([
+      { name: 'Ada', photoFile: join(folder, 'Ada.jpg') },
+      { name: 'IMG_0001', photoFile: join(folder, 'IMG_0001.HEIC') },
+      { name: 'Zoë B.', photoFile: join(folder, 'team/Zoë B..JPEG') },
+      { name: 'Łukasz', photoFile: join(folder, 'team/more/Łukasz.png') },
+    ])
     expect(leftOut).toEqual([])
   })
 
   it.each([
     ['empty.jpg', '', 'is empty'],
     ['.hidden.jpg', jpeg, 'is hidden'],
-    ['photo.webp', webp, 'is WebP; Rekognition takes JPEG and PNG. Export it as a JPEG'],
-    ['IMG_0001.HEIC', heic, 'is HEIC; Rekognition takes JPEG and PNG. Export it as a JPEG'],
-    ['renamed.jpg', webp, 'is WebP; Rekognition takes JPEG and PNG. Export it as a JPEG'],
     ['notes.txt', 'some words about the photos', 'is no photo'],
-    ['cut.jpg', jpeg.subarray(0, jpeg.length / 2), 'is cut off or damaged'],
-    ['cut.png', png.subarray(0, png.length / 2), 'is cut off or damaged'],
-    ['tiny.jpg', flat, 'has 200 × 79 pixels; Rekognition needs 80 on each side'],
+    ['form.pdf', '%PDF-1.7 a form', 'is no photo'],
     [
       'large.jpg',
-      Buffer.concat([jpeg, Buffer.alloc(15 * 1024 * 1024)]),
-      'has 15.0 MB; Rekognition reads up to 15 MB',
+      Buffer.concat([jpeg, Buffer.alloc(64 * 1024 * 1024)]),
+      'has 64.0 MB; photos of up to 64 MB are read',
     ],
     ['Ada.png', png, 'there is a photo of “Ada” already'],
   ])('%s is left out, with the reason', async (file, content, reason) => {
@@ -68,10 +73,10 @@ describe('portraits', () => {
   })
 
   it('are missing in a folder without a usable photo: the error names every file', async () => {
-    const reading = readPortraits(await folderOf({ 'a.webp': webp, 'b.txt': 'text' }))
+    const reading = readPortraits(await folderOf({ 'a.pdf': '%PDF-1.7', 'b.txt': 'text' }))
     await expect(reading).rejects.toThrow(FilesError)
     await expect(reading).rejects.toThrow(
-      /There is no usable photo in .*\n {2}left out a.webp: .*\n {2}left out b.txt: /,
+      /There is no usable photo in .*\n {2}left out a.pdf: .*\n {2}left out b.txt: /,
     )
   })
 
@@ -86,9 +91,19 @@ describe('photos to search in', () => {
   it('are taken as they are, or as a smaller JPEG where Rekognition would refuse them', async () => {
     const large = await drawing(3000).jpeg({ quality: 100 }).toBuffer()
     expect(large.length).toBeGreaterThan(5 * 1024 * 1024)
-    const folder = await folderOf({ 'a.jpg': jpeg, 'b.webp': webp, 'c.jpg': large })
-    const photos = await readSearchPhotos(['a.jpg', 'b.webp', 'c.jpg'].map((file) => join(folder, file)))
-    expect(photos.map(({ name }) => name)).toEqual(['a.jpg', 'b.webp', 'c.jpg'])
+    const wide = await sharp({ create: { width: 10_001, height: 100, channels: 3, background: 'teal' } })
+      .png()
+      .toBuffer()
+    const files = {
+      'a.jpg': jpeg,
+      'b.webp': webp,
+      'c.jpg': large,
+      'd.heic': await heicOf(png),
+      'e.png': wide,
+    }
+    const folder = await folderOf(files)
+    const photos = await readSearchPhotos(Object.keys(files).map((file) => join(folder, file)))
+    expect(photos.map(({ name }) => name)).toEqual(Object.keys(files))
     expect(photos[0]?.bytes).toEqual(jpeg)
     for (const { bytes } of photos.slice(1)) {
       expect((await sharp(bytes).metadata()).format).toBe('jpeg')
@@ -101,16 +116,18 @@ describe('photos to search in', () => {
       'a.heic': heic,
       'b.jpg': jpeg.subarray(0, 1000),
       'c.txt': 'just some text',
+      'e.jpg': flat,
     })
-    const files = ['a.heic', 'b.jpg', 'c.txt', 'd.jpg', '.'].map((file) => join(folder, file))
+    const files = ['a.heic', 'b.jpg', 'c.txt', 'd.jpg', 'e.jpg', '.'].map((file) => join(folder, file))
     const error = (await readSearchPhotos(files).catch((error) => error)) as FilesError
     expect(error).toBeInstanceOf(FilesError)
     expect(error.message.split('\n').map((line) => line.replace(`${folder}/`, ''))).toEqual([
       'Cannot search in',
-      '  a.heic: is HEIC, which cannot be read here. Export it as a JPEG',
+      '  a.heic: the file of the photo is damaged',
       expect.stringContaining('  b.jpg: is cut off or damaged'),
       '  c.txt: is no photo',
       '  d.jpg: there is no such file or folder',
+      '  e.jpg: has 200 × 79 pixels; Rekognition needs 80 on each side',
       `  ${folder}: is a folder`,
     ])
   })

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { action } from '../action.ts'
 import { takePage } from '../paging.ts'
 import { collectionIdSchema, nextTokenSchema } from '../validation.ts'
-import { statusOf } from '../wire.ts'
+import { wireUser } from '../wire.ts'
 
 export const listUsers = action({
   input: z.object({
@@ -18,7 +18,7 @@ export const listUsers = action({
       paging,
     )
     return {
-      Users: items.map((user) => ({ UserId: user.userId, UserStatus: statusOf(user) })),
+      Users: items.map(wireUser),
       NextToken: nextToken,
     }
   },

@@ -1,7 +1,6 @@
 import type { SearchFacesResponse } from '@aws-sdk/client-rekognition'
 import { z } from 'zod'
 import { action } from '../action.ts'
-import { RekognitionError } from '../errors.ts'
 import { collectionIdSchema, faceIdSchema, faceMatchThresholdSchema, maxFacesSchema } from '../validation.ts'
 import { faceModelVersion, wireMatch } from '../wire.ts'
 
@@ -14,10 +13,7 @@ export const searchFaces = action({
   }),
   run({ CollectionId, FaceId, MaxFaces, FaceMatchThreshold }, { collections, engine }): SearchFacesResponse {
     const collection = collections.get(CollectionId)
-    const searched = collection.find(FaceId)
-    if (!searched) {
-      throw new RekognitionError('InvalidParameterException', 'faceId was not found in the collection.')
-    }
+    const searched = collection.face(FaceId)
     const matches = collection
       .matches((template) => engine.similarity(searched.template, template), FaceMatchThreshold, MaxFaces + 1)
       .filter(({ face }) => face !== searched)

@@ -6,9 +6,10 @@ import {
   collectionIdSchema,
   faceMatchThresholdSchema,
   imageSchema,
+  maxUsersSchema,
   qualityFilterSchema,
 } from '../validation.ts'
-import { faceModelVersion, statusOf } from '../wire.ts'
+import { faceModelVersion, wireUserMatch } from '../wire.ts'
 
 /** Searches for the largest face of the image among the users of a collection. */
 export const searchUsersByImage = action({
@@ -16,7 +17,7 @@ export const searchUsersByImage = action({
     CollectionId: collectionIdSchema,
     Image: imageSchema,
     UserMatchThreshold: faceMatchThresholdSchema,
-    MaxUsers: z.int().min(1).max(500).default(500),
+    MaxUsers: maxUsersSchema,
     QualityFilter: qualityFilterSchema.default('NONE'),
   }),
   async run(input, service, clientGone): Promise<SearchUsersByImageResponse> {
@@ -36,10 +37,7 @@ export const searchUsersByImage = action({
         input.MaxUsers,
       )
     return {
-      UserMatches: matches.map(({ user, similarity }) => ({
-        Similarity: similarity,
-        User: { UserId: user.userId, UserStatus: statusOf(user) },
-      })),
+      UserMatches: matches.map(wireUserMatch),
       FaceModelVersion: faceModelVersion,
       SearchedFace: { FaceDetail: largest.detail },
       UnsearchedFaces: [
