@@ -198,11 +198,8 @@ export function functionsOn(connection: Connection) {
         lag_seconds: lagSeconds,
         repair,
       }),
-    reconcileDone: (
-      event: string,
-      asOf: string,
-      differences?: Arguments<'reconcile_done'>['differences'],
-    ) => call<boolean>('reconcile_done', { event, as_of: asOf, differences }),
+    reconcileDone: (event: string, asOf: string, differences?: Arguments<'reconcile_done'>['differences']) =>
+      call<boolean>('reconcile_done', { event, as_of: asOf, differences }),
     replay: (of: { event?: string; attendee?: string; why?: string } = {}) =>
       call<{ jobs: number; events: string[]; held: string[] }>('replay', of),
     forecast: () => call<Forecast>('forecast'),
