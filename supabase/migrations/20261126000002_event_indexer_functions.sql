@@ -2280,7 +2280,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql e754b03d4cc296b7
+-- ── reconcile.sql 9048f96109cdb22d
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -2475,12 +2475,13 @@ $$;
 create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz, differences jsonb default null) returns boolean
 language plpgsql security definer set search_path = '' as $$
 begin
-  insert into indexing.drift (event_id, extra, missing, doubled, unnoticed, stale_photos, recreated)
-  select event, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
+  insert into indexing.drift (event_id, at, extra, missing, doubled, unnoticed, stale_photos, recreated)
+  select event, as_of, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
   from jsonb_to_record(differences) as f(
     extra integer, missing integer, doubled integer, unnoticed integer, stale_photos integer, recreated boolean
   )
-  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated;
+  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated
+  on conflict do nothing; -- said before, and the answer was lost
 
   update indexing.event_runs r set
     reconciled_at = clock_timestamp(),
@@ -2500,9 +2501,9 @@ $$;
 -- "recreated"}, …]. A reconcile that found nothing is not among them.
 create or replace function public.indexing_drift(event uuid, page integer default 10) returns jsonb
 language sql stable security definer set search_path = '' as $$
-  select coalesce(jsonb_agg(to_jsonb(d) - 'id' order by d.id desc), '[]') from (
-    select o.id, o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
-    from indexing.drift o where o.event_id = event order by o.id desc limit page
+  select coalesce(jsonb_agg(to_jsonb(d) order by d.at desc), '[]') from (
+    select o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
+    from indexing.drift o where o.event_id = event order by o.at desc limit page
   ) d
 $$;
 

@@ -191,12 +191,13 @@ $$;
 create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz, differences jsonb default null) returns boolean
 language plpgsql security definer set search_path = '' as $$
 begin
-  insert into indexing.drift (event_id, extra, missing, doubled, unnoticed, stale_photos, recreated)
-  select event, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
+  insert into indexing.drift (event_id, at, extra, missing, doubled, unnoticed, stale_photos, recreated)
+  select event, as_of, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
   from jsonb_to_record(differences) as f(
     extra integer, missing integer, doubled integer, unnoticed integer, stale_photos integer, recreated boolean
   )
-  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated;
+  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated
+  on conflict do nothing; -- said before, and the answer was lost
 
   update indexing.event_runs r set
     reconciled_at = clock_timestamp(),
@@ -216,9 +217,9 @@ $$;
 -- "recreated"}, …]. A reconcile that found nothing is not among them.
 create or replace function public.indexing_drift(event uuid, page integer default 10) returns jsonb
 language sql stable security definer set search_path = '' as $$
-  select coalesce(jsonb_agg(to_jsonb(d) - 'id' order by d.id desc), '[]') from (
-    select o.id, o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
-    from indexing.drift o where o.event_id = event order by o.id desc limit page
+  select coalesce(jsonb_agg(to_jsonb(d) order by d.at desc), '[]') from (
+    select o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
+    from indexing.drift o where o.event_id = event order by o.at desc limit page
   ) d
 $$;
 
