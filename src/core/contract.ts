@@ -113,6 +113,7 @@ const sendBatch = z.object({
 export type SendBatch = z.output<typeof sendBatch>
 
 const reconciled = z.object({
+  through: z.nullable(z.string()),
   extra: z.number(),
   missing: z.number(),
   doubled: z.number(),
@@ -401,6 +402,7 @@ export const CONTRACT = {
       faces: json<ListedFaces[]>(),
       lag_seconds: number,
       repair: optional(boolean),
+      page: optional(integer),
     },
     answer: reconciled,
   },

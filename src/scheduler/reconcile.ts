@@ -1,7 +1,7 @@
 import type { RekognitionClient } from '@aws-sdk/client-rekognition'
 import pMap from 'p-map'
 import { ensureCollection, isError, type Listing, listCollections, listFaces } from '../core/collection.ts'
-import type { Differences, ListedFaces, Reconciled } from '../core/contract.ts'
+import type { Differences, Reconciled } from '../core/contract.ts'
 import type { Database } from '../core/database.ts'
 import { count, countBy, logger } from '../core/log.ts'
 import type { PhotoStore } from '../core/photo-store.ts'
@@ -13,6 +13,14 @@ export interface ReconcileParts {
   database: Database
   rekognition: RekognitionClient
   photos: PhotoStore
+}
+
+/** What one event needs of them. */
+type EventParts = Omit<ReconcileParts, 'database'> & {
+  database: Pick<
+    Database,
+    'reconcile' | 'reconcile_done' | 'note_photos' | 'may_create_collection' | 'collections_done'
+  >
 }
 
 /** What the comparison of an event's collection has found. */
@@ -79,7 +87,7 @@ function tell(event_id: string, { differences, foreign }: Found): number {
 export async function reconcileEvent(
   event: string,
   as_of: string,
-  parts: ReconcileParts,
+  parts: EventParts,
   repair = true,
 ): Promise<Found> {
   const { database } = parts
@@ -93,21 +101,23 @@ export async function reconcileEvent(
     stale_photos: 0,
   }
   const who: Found['who'] = []
-  for (let start = 0, after: string | null = null; ; start += ATTENDEES_PAGE) {
-    const page = users.slice(start, start + ATTENDEES_PAGE)
-    const through: string | null = users.length > start + ATTENDEES_PAGE ? (page.at(-1) ?? null) : null
-    const faces = page.map(
-      (user_id): ListedFaces => ({ user_id, face_ids: listing.faces.get(user_id) ?? [] }),
-    )
+  let after: string | null = null
+  let compared = 0 // of the listed users
+  do {
+    const listed: string[] = users.slice(compared, compared + ATTENDEES_PAGE)
+    const last = users.length <= compared + ATTENDEES_PAGE
     const found: Reconciled = await database.reconcile({
       event,
       as_of,
       after,
-      through,
-      faces,
+      through: last ? null : (listed.at(-1) ?? null),
+      faces: listed.map((user_id) => ({ user_id, face_ids: listing.faces.get(user_id) ?? [] })),
       lag_seconds: LISTING_LAG_SECONDS,
       repair,
     })
+    const { through } = found
+    after = through
+    compared += listed.filter((user) => through !== null && user <= through).length
     sum.extra += found.extra
     sum.missing += found.missing
     sum.doubled += found.doubled
@@ -117,9 +127,7 @@ export async function reconcileEvent(
     who.push(...found.who, ...changed.map(({ user_id }) => ({ user_id, difference: 'stale_photo' })))
     if (repair && changed.length > 0)
       await database.note_photos({ photo_keys: changed.map(({ photo_key }) => photo_key) })
-    if (through === null) break
-    after = through
-  }
+  } while (after !== null)
   const { foreign, recreated } = listing
   if (repair) await database.reconcile_done({ event, as_of, differences: { ...sum, recreated } })
   const faces = [...listing.faces.values()].reduce((count, { length }) => count + length, 0)
@@ -129,7 +137,7 @@ export async function reconcileEvent(
 /** The faces of the collection. One that is gone is created again: whatever was in it is indexed anew. */
 async function list(
   event: string,
-  { database, rekognition, settings }: ReconcileParts,
+  { database, rekognition, settings }: EventParts,
   repair: boolean,
 ): Promise<Listing & { recreated: boolean }> {
   const collection = collectionId(settings, event)

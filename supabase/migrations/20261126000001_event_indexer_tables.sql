@@ -174,17 +174,16 @@ create index actions_by_time on indexing.actions (at);
 -- What a reconcile has found that was not as it should be, and has put right: how many attendees by kind. None for one that found
 -- nothing. What the kinds mean is said in reconcile.sql.
 create table indexing.drift (
-  id           bigint generated always as identity primary key,
-  at           timestamptz not null default clock_timestamp(),
   event_id     uuid not null,
+  at           timestamptz not null, -- no listing of it is older
   extra        integer not null,
   missing      integer not null,
   doubled      integer not null,
   unnoticed    integer not null,
   stale_photos integer not null,
-  recreated    boolean not null -- the collection was gone, and was made anew
+  recreated    boolean not null, -- the collection was gone, and was made anew
+  primary key (event_id, at)
 );
-create index drift_of_event on indexing.drift (event_id, id);
 create index drift_by_time on indexing.drift (at);
 
 -- Erasures whose proof is not complete. Receipts are made of those that have ended; see receipts.sql.

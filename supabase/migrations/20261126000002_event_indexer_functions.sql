@@ -363,7 +363,7 @@ begin
 end
 $$;
 
--- ── notes.sql a0fe3000ac554774
+-- ── notes.sql c5541b04468d7d2e
 
 -- What the triggers call: notes of changes, and the nudge.
 
@@ -373,37 +373,35 @@ create or replace function indexing.most_bytes_of_changes() returns bigint langu
 $$;
 
 -- Notes changes, one for each pair of the two arrays, of which one may be null; a change that concerns a claimed event nudges.
--- Never raises. The first call of a transaction waits 100 ms at most for the table's lock. The transaction then holds it, so
--- that no later call waits; after a wait in vain it notes nothing more. A subtransaction that writes nothing costs no id, so
--- the insert is outside of the block.
+-- Never raises, and waits for our tables in two functions alone, 100 ms at most in each. So the insert is under the app's own
+-- lock timeout; and outside of any block with an exception, for a subtransaction that writes costs an id.
 --
 -- The app waits for this: a row by itself costs it about 30 µs of CPU. So there are no check constraints (Postgres reads them anew for
 -- each statement) and no SQL functions that it cannot inline (it plans them anew for each call).
 create or replace function indexing.note(source indexing.change_source, events uuid[], users uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if indexing.can_note() then
+    insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing;
+    perform indexing.nudge(source, events, users);
+  end if;
+end
+$$;
+
+-- Whether a change can be noted now. The first call of a transaction takes the table's lock, and the transaction then holds it, so
+-- that no later one waits; after a wait in vain it notes nothing more. Never raises.
+create or replace function indexing.can_note() returns boolean
 language plpgsql set search_path = '' set lock_timeout = '100ms' as $$
 begin
   if current_setting('indexing.cannot_note', true) = 'yes' then
-    return;
+    return false;
   end if;
-  begin
-    lock table indexing.changes in row exclusive mode;
-  exception when others then
-    raise log 'event-indexer: changes of this transaction are not noted, reconcile has to find them: %', sqlerrm;
-    perform set_config('indexing.cannot_note', 'yes', true);
-    return;
-  end;
-  if pg_catalog.pg_relation_size('indexing.changes') > indexing.most_bytes_of_changes() then
-    return;
-  end if;
-  insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing;
-  if source = 'profiles' then
-    perform from indexing.face_jobs j where j.user_id = any (users) limit 1;
-  elsif source <> 'everything' then
-    perform from indexing.event_runs r where r.event_id = any (events) limit 1;
-  end if;
-  if found then
-    perform indexing.nudge();
-  end if;
+  lock table indexing.changes in row exclusive mode;
+  return pg_catalog.pg_relation_size('indexing.changes') <= indexing.most_bytes_of_changes();
+exception when others then
+  raise log 'event-indexer: changes of this transaction are not noted, reconcile has to find them: %', sqlerrm;
+  perform set_config('indexing.cannot_note', 'yes', true);
+  return false;
 end
 $$;
 
@@ -416,31 +414,41 @@ begin
 end
 $$;
 
--- Asks the scheduler by HTTP to come now instead of at the next minute: once per transaction, and not while a request to it
--- waits already. It is a hint that may be lost; the noted change is the truth. Never raises.
-create or replace function indexing.nudge() returns void
-language plpgsql set search_path = '' as $$
+-- Asks the scheduler by HTTP to come now instead of at the next minute, if a change of these concerns a claimed event: once per
+-- transaction, and not while a request to it waits already. It is a hint that may be lost; the noted change is the truth. Never
+-- raises.
+create or replace function indexing.nudge(
+  source indexing.change_source, events uuid[] default null, users uuid[] default null
+) returns void
+language plpgsql set search_path = '' set lock_timeout = '100ms' as $$
 declare
+  concerned boolean := true;
   target record;
 begin
   if current_setting('indexing.nudged', true) = 'yes' then
     return;
+  elsif source = 'profiles' then
+    concerned := exists (select from indexing.face_jobs j where j.user_id = any (users));
+  elsif source in ('consents', 'events') then
+    concerned := exists (select from indexing.event_runs r where r.event_id = any (events));
   end if;
-  perform set_config('indexing.nudged', 'yes', true); -- outside of the block, whose error would undo it
-  begin
-    select n.url, n.secret into target from indexing.nudging n
-    where n.url is not null and not exists (select from net.http_request_queue q where q.url = n.url);
-    if found then
-      perform net.http_post(
-        url => target.url,
-        body => '{}'::jsonb,
-        headers => jsonb_build_object('content-type', 'application/json', 'x-nudge-secret', target.secret),
-        timeout_milliseconds => 2000
-      );
-    end if;
-  exception when others then
-    raise log 'event-indexer: could not nudge: %', sqlerrm;
-  end;
+  if not concerned then
+    return;
+  end if;
+  perform set_config('indexing.nudged', 'yes', true);
+  select n.url, n.secret into target from indexing.nudging n
+  where n.url is not null and not exists (select from net.http_request_queue q where q.url = n.url);
+  if found then
+    perform net.http_post(
+      url => target.url,
+      body => '{}'::jsonb,
+      headers => jsonb_build_object('content-type', 'application/json', 'x-nudge-secret', target.secret),
+      timeout_milliseconds => 2000
+    );
+  end if;
+exception when others then
+  raise log 'event-indexer: could not nudge: %', sqlerrm;
+  perform set_config('indexing.nudged', 'yes', true); -- what was set before is undone with the block
 end
 $$;
 
@@ -1989,7 +1997,7 @@ begin
 end
 $$;
 
--- ── changes.sql 939446d639987d5e
+-- ── changes.sql 3e8e12eb8f435000
 
 -- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
 -- A change that concerns no claimed event is dropped, for the claim will see it.
@@ -2297,13 +2305,13 @@ begin
   where exists (select from indexing.face_jobs j where j.photo_key = k or j.missing_key = k);
   get diagnostics noted = row_count;
   if noted > 0 then
-    perform indexing.nudge();
+    perform indexing.nudge('photos');
   end if;
   return noted;
 end
 $$;
 
--- ── reconcile.sql 582a4afdaacc1b3a
+-- ── reconcile.sql ed79489c9ab21d5f
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -2339,13 +2347,16 @@ begin
 end
 $$;
 
--- Compares a range of attendees, and queues a job for each difference.
+-- Compares a range of attendees, and queues a job for each difference. Of a range with more attendees than a page has places, it
+-- compares the first ones.
 --   as_of       as reconcile_due gave it
 --   after, through  the range of user ids: greater than `after` (null: from the first), up to `through` (null: to the last)
 --   faces       what the collection holds of them: [{"user_id", "face_ids": […]}, …]
 --   lag_seconds by which a listing may lag behind: a face indexed since then is not concluded missing
 --   repair      whether to queue; otherwise the differences are only counted
+--   page        how many attendees of the ledger and the app at most
 -- Returns {
+--   "through": the last user id that was compared; null: all of the range up to the last
 --   "extra":   faces of attendees who should have none, "missing": attendees whose face is gone, "doubled": with several faces or
 --              another than the ledger's, "unnoticed": whose desired state the ledger has not followed,
 --   "photos":  [{"user_id", "photo_key", "photo_etag"}, …]: the looked-at photos of ended jobs, to be compared with the bucket;
@@ -2353,20 +2364,36 @@ $$;
 --   "who":     [{"user_id", "difference"}, …], a thousand of them at most
 -- }
 create or replace function public.indexing_reconcile(
-  event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true
+  event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true,
+  page integer default 5000
 ) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
   answer jsonb;
   differing jsonb;
+  attendees uuid[];
   lag constant timestamptz := as_of - make_interval(secs => lag_seconds);
 begin
   if repair then
     perform indexing.lock_ledger();
   end if;
+  attendees := array(
+    (select j.user_id from indexing.face_jobs j
+     where j.event_id = event and (after is null or j.user_id > after) and (through is null or j.user_id <= through)
+     order by j.user_id limit page)
+    union
+    (select c.user_id from indexing.app_consents() c
+     where c.event_id = event and (after is null or c.user_id > after) and (through is null or c.user_id <= through)
+     order by c.user_id limit page)
+    order by user_id limit page
+  );
+  if cardinality(attendees) = page then
+    through := attendees[page];
+  end if;
 
   with listed as materialized (
     select f.user_id, f.face_ids from jsonb_to_recordset(faces) as f(user_id uuid, face_ids text[])
+    where through is null or f.user_id <= through
   ), known as materialized (
     select j.* from indexing.face_jobs j
     where j.event_id = event and (after is null or j.user_id > after) and (through is null or j.user_id <= through)
@@ -2404,6 +2431,7 @@ begin
   )
   select
     jsonb_build_object(
+      'through', through,
       'extra', count(*) filter (where difference = 'extra'), 'missing', count(*) filter (where difference = 'missing'),
       'doubled', count(*) filter (where difference = 'doubled'), 'unnoticed', count(*) filter (where difference = 'unnoticed'),
       'photos', coalesce(jsonb_agg(jsonb_build_object('user_id', user_id, 'photo_key', photo_key,
@@ -2478,12 +2506,13 @@ $$;
 create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz, differences jsonb default null) returns boolean
 language plpgsql security definer set search_path = '' as $$
 begin
-  insert into indexing.drift (event_id, extra, missing, doubled, unnoticed, stale_photos, recreated)
-  select event, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
+  insert into indexing.drift (event_id, at, extra, missing, doubled, unnoticed, stale_photos, recreated)
+  select event, as_of, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
   from jsonb_to_record(differences) as f(
     extra integer, missing integer, doubled integer, unnoticed integer, stale_photos integer, recreated boolean
   )
-  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated;
+  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated
+  on conflict do nothing; -- said before, and the answer was lost
 
   update indexing.event_runs r set
     reconciled_at = clock_timestamp(),
@@ -2503,9 +2532,9 @@ $$;
 -- "recreated"}, …]. A reconcile that found nothing is not among them.
 create or replace function public.indexing_drift(event uuid, page integer default 10) returns jsonb
 language sql stable security definer set search_path = '' as $$
-  select coalesce(jsonb_agg(to_jsonb(d) - 'id' order by d.id desc), '[]') from (
-    select o.id, o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
-    from indexing.drift o where o.event_id = event order by o.id desc limit page
+  select coalesce(jsonb_agg(to_jsonb(d) order by d.at desc), '[]') from (
+    select o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
+    from indexing.drift o where o.event_id = event order by o.at desc limit page
   ) d
 $$;
 

@@ -304,7 +304,7 @@ begin
   where exists (select from indexing.face_jobs j where j.photo_key = k or j.missing_key = k);
   get diagnostics noted = row_count;
   if noted > 0 then
-    perform indexing.nudge();
+    perform indexing.nudge('photos');
   end if;
   return noted;
 end

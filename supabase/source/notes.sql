@@ -6,37 +6,35 @@ create or replace function indexing.most_bytes_of_changes() returns bigint langu
 $$;
 
 -- Notes changes, one for each pair of the two arrays, of which one may be null; a change that concerns a claimed event nudges.
--- Never raises. The first call of a transaction waits 100 ms at most for the table's lock. The transaction then holds it, so
--- that no later call waits; after a wait in vain it notes nothing more. A subtransaction that writes nothing costs no id, so
--- the insert is outside of the block.
+-- Never raises, and waits for our tables in two functions alone, 100 ms at most in each. So the insert is under the app's own
+-- lock timeout; and outside of any block with an exception, for a subtransaction that writes costs an id.
 --
 -- The app waits for this: a row by itself costs it about 30 µs of CPU. So there are no check constraints (Postgres reads them anew for
 -- each statement) and no SQL functions that it cannot inline (it plans them anew for each call).
 create or replace function indexing.note(source indexing.change_source, events uuid[], users uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' as $$
+begin
+  if indexing.can_note() then
+    insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing;
+    perform indexing.nudge(source, events, users);
+  end if;
+end
+$$;
+
+-- Whether a change can be noted now. The first call of a transaction takes the table's lock, and the transaction then holds it, so
+-- that no later one waits; after a wait in vain it notes nothing more. Never raises.
+create or replace function indexing.can_note() returns boolean
 language plpgsql set search_path = '' set lock_timeout = '100ms' as $$
 begin
   if current_setting('indexing.cannot_note', true) = 'yes' then
-    return;
+    return false;
   end if;
-  begin
-    lock table indexing.changes in row exclusive mode;
-  exception when others then
-    raise log 'event-indexer: changes of this transaction are not noted, reconcile has to find them: %', sqlerrm;
-    perform set_config('indexing.cannot_note', 'yes', true);
-    return;
-  end;
-  if pg_catalog.pg_relation_size('indexing.changes') > indexing.most_bytes_of_changes() then
-    return;
-  end if;
-  insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing;
-  if source = 'profiles' then
-    perform from indexing.face_jobs j where j.user_id = any (users) limit 1;
-  elsif source <> 'everything' then
-    perform from indexing.event_runs r where r.event_id = any (events) limit 1;
-  end if;
-  if found then
-    perform indexing.nudge();
-  end if;
+  lock table indexing.changes in row exclusive mode;
+  return pg_catalog.pg_relation_size('indexing.changes') <= indexing.most_bytes_of_changes();
+exception when others then
+  raise log 'event-indexer: changes of this transaction are not noted, reconcile has to find them: %', sqlerrm;
+  perform set_config('indexing.cannot_note', 'yes', true);
+  return false;
 end
 $$;
 
@@ -49,31 +47,41 @@ begin
 end
 $$;
 
--- Asks the scheduler by HTTP to come now instead of at the next minute: once per transaction, and not while a request to it
--- waits already. It is a hint that may be lost; the noted change is the truth. Never raises.
-create or replace function indexing.nudge() returns void
-language plpgsql set search_path = '' as $$
+-- Asks the scheduler by HTTP to come now instead of at the next minute, if a change of these concerns a claimed event: once per
+-- transaction, and not while a request to it waits already. It is a hint that may be lost; the noted change is the truth. Never
+-- raises.
+create or replace function indexing.nudge(
+  source indexing.change_source, events uuid[] default null, users uuid[] default null
+) returns void
+language plpgsql set search_path = '' set lock_timeout = '100ms' as $$
 declare
+  concerned boolean := true;
   target record;
 begin
   if current_setting('indexing.nudged', true) = 'yes' then
     return;
+  elsif source = 'profiles' then
+    concerned := exists (select from indexing.face_jobs j where j.user_id = any (users));
+  elsif source in ('consents', 'events') then
+    concerned := exists (select from indexing.event_runs r where r.event_id = any (events));
   end if;
-  perform set_config('indexing.nudged', 'yes', true); -- outside of the block, whose error would undo it
-  begin
-    select n.url, n.secret into target from indexing.nudging n
-    where n.url is not null and not exists (select from net.http_request_queue q where q.url = n.url);
-    if found then
-      perform net.http_post(
-        url => target.url,
-        body => '{}'::jsonb,
-        headers => jsonb_build_object('content-type', 'application/json', 'x-nudge-secret', target.secret),
-        timeout_milliseconds => 2000
-      );
-    end if;
-  exception when others then
-    raise log 'event-indexer: could not nudge: %', sqlerrm;
-  end;
+  if not concerned then
+    return;
+  end if;
+  perform set_config('indexing.nudged', 'yes', true);
+  select n.url, n.secret into target from indexing.nudging n
+  where n.url is not null and not exists (select from net.http_request_queue q where q.url = n.url);
+  if found then
+    perform net.http_post(
+      url => target.url,
+      body => '{}'::jsonb,
+      headers => jsonb_build_object('content-type', 'application/json', 'x-nudge-secret', target.secret),
+      timeout_milliseconds => 2000
+    );
+  end if;
+exception when others then
+  raise log 'event-indexer: could not nudge: %', sqlerrm;
+  perform set_config('indexing.nudged', 'yes', true); -- what was set before is undone with the block
 end
 $$;
 

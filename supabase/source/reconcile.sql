@@ -32,13 +32,16 @@ begin
 end
 $$;
 
--- Compares a range of attendees, and queues a job for each difference.
+-- Compares a range of attendees, and queues a job for each difference. Of a range with more attendees than a page has places, it
+-- compares the first ones.
 --   as_of       as reconcile_due gave it
 --   after, through  the range of user ids: greater than `after` (null: from the first), up to `through` (null: to the last)
 --   faces       what the collection holds of them: [{"user_id", "face_ids": […]}, …]
 --   lag_seconds by which a listing may lag behind: a face indexed since then is not concluded missing
 --   repair      whether to queue; otherwise the differences are only counted
+--   page        how many attendees of the ledger and the app at most
 -- Returns {
+--   "through": the last user id that was compared; null: all of the range up to the last
 --   "extra":   faces of attendees who should have none, "missing": attendees whose face is gone, "doubled": with several faces or
 --              another than the ledger's, "unnoticed": whose desired state the ledger has not followed,
 --   "photos":  [{"user_id", "photo_key", "photo_etag"}, …]: the looked-at photos of ended jobs, to be compared with the bucket;
@@ -46,20 +49,36 @@ $$;
 --   "who":     [{"user_id", "difference"}, …], a thousand of them at most
 -- }
 create or replace function public.indexing_reconcile(
-  event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true
+  event uuid, as_of timestamptz, after uuid, through uuid, faces jsonb, lag_seconds double precision, repair boolean default true,
+  page integer default 5000
 ) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
   answer jsonb;
   differing jsonb;
+  attendees uuid[];
   lag constant timestamptz := as_of - make_interval(secs => lag_seconds);
 begin
   if repair then
     perform indexing.lock_ledger();
   end if;
+  attendees := array(
+    (select j.user_id from indexing.face_jobs j
+     where j.event_id = event and (after is null or j.user_id > after) and (through is null or j.user_id <= through)
+     order by j.user_id limit page)
+    union
+    (select c.user_id from indexing.app_consents() c
+     where c.event_id = event and (after is null or c.user_id > after) and (through is null or c.user_id <= through)
+     order by c.user_id limit page)
+    order by user_id limit page
+  );
+  if cardinality(attendees) = page then
+    through := attendees[page];
+  end if;
 
   with listed as materialized (
     select f.user_id, f.face_ids from jsonb_to_recordset(faces) as f(user_id uuid, face_ids text[])
+    where through is null or f.user_id <= through
   ), known as materialized (
     select j.* from indexing.face_jobs j
     where j.event_id = event and (after is null or j.user_id > after) and (through is null or j.user_id <= through)
@@ -97,6 +116,7 @@ begin
   )
   select
     jsonb_build_object(
+      'through', through,
       'extra', count(*) filter (where difference = 'extra'), 'missing', count(*) filter (where difference = 'missing'),
       'doubled', count(*) filter (where difference = 'doubled'), 'unnoticed', count(*) filter (where difference = 'unnoticed'),
       'photos', coalesce(jsonb_agg(jsonb_build_object('user_id', user_id, 'photo_key', photo_key,
@@ -171,12 +191,13 @@ $$;
 create or replace function public.indexing_reconcile_done(event uuid, as_of timestamptz, differences jsonb default null) returns boolean
 language plpgsql security definer set search_path = '' as $$
 begin
-  insert into indexing.drift (event_id, extra, missing, doubled, unnoticed, stale_photos, recreated)
-  select event, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
+  insert into indexing.drift (event_id, at, extra, missing, doubled, unnoticed, stale_photos, recreated)
+  select event, as_of, f.extra, f.missing, f.doubled, f.unnoticed, f.stale_photos, f.recreated
   from jsonb_to_record(differences) as f(
     extra integer, missing integer, doubled integer, unnoticed integer, stale_photos integer, recreated boolean
   )
-  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated;
+  where f.extra + f.missing + f.doubled + f.unnoticed + f.stale_photos > 0 or f.recreated
+  on conflict do nothing; -- said before, and the answer was lost
 
   update indexing.event_runs r set
     reconciled_at = clock_timestamp(),
@@ -196,9 +217,9 @@ $$;
 -- "recreated"}, …]. A reconcile that found nothing is not among them.
 create or replace function public.indexing_drift(event uuid, page integer default 10) returns jsonb
 language sql stable security definer set search_path = '' as $$
-  select coalesce(jsonb_agg(to_jsonb(d) - 'id' order by d.id desc), '[]') from (
-    select o.id, o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
-    from indexing.drift o where o.event_id = event order by o.id desc limit page
+  select coalesce(jsonb_agg(to_jsonb(d) order by d.at desc), '[]') from (
+    select o.at, o.extra, o.missing, o.doubled, o.unnoticed, o.stale_photos, o.recreated
+    from indexing.drift o where o.event_id = event order by o.at desc limit page
   ) d
 $$;
 

@@ -52,7 +52,7 @@ describe('the rights on our functions', () => {
       await expect(
         client.query("select public.indexing_lease('[]', gen_random_uuid(), 60)"),
       ).rejects.toMatchObject(refused)
-      await expect(client.query('select indexing.nudge()')).rejects.toMatchObject(refused)
+      await expect(client.query("select indexing.nudge('photos')")).rejects.toMatchObject(refused)
       await expect(client.query('select * from indexing.face_jobs')).rejects.toMatchObject(refused)
       client.release(true)
     }

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
-import { atOnce, one, openLedger, type Session, sentEvent } from '../support/ledger.ts'
+import { appOn, atOnce, one, openLedger, type Session, sentEvent } from '../support/ledger.ts'
 
 /** Has nudges go somewhere: they queue up in pg_net's table, where nobody sends them. */
 const configureNudge = (owner: pg.Pool) =>
@@ -185,6 +185,29 @@ describe('a write of the app', () => {
     await app.leave(event, users.slice(1))
     expect(await inside.changes()).toBe(1)
   })
+
+  it.each(['event_runs', 'face_jobs', 'nudging'])(
+    'is noted, and waits for a moment alone, while %s is locked',
+    async (table) => {
+      const { app, appSession, event, inside, owner, users } = await sentEvent(2)
+      await configureNudge(owner)
+      const migration = await appSession()
+      await migration.query(`begin; lock table indexing.${table} in access exclusive mode`)
+      const began = performance.now()
+      const session = await appSession()
+      await session.query('begin')
+      const changes = appOn(session)
+      await changes.consent(event, users.slice(0, 1), false)
+      await changes.photo(users[1] ?? '', 'photos/new')
+      await changes.change(event, { starts_at: 'now()' })
+      await session.query('commit')
+      expect(performance.now() - began).toBeLessThan(1500)
+      await migration.query('rollback')
+      expect(await inside.changes()).toBe(3)
+      await app.photo(users[0] ?? '', 'photos/new')
+      expect(await nudges(owner)).toBe(1)
+    },
+  )
 
   it('keeps the lock timeout that it had', async () => {
     const { appSession, event, users } = await sentEvent(1)
