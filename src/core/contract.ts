@@ -38,29 +38,39 @@ const number = of<number>('double precision')
 const boolean = of<boolean>('boolean')
 const timestamp = of<string>('timestamp with time zone')
 
-const id = z.string()
-const counts = z.record(z.string(), z.number())
+// Each schema costs time in a cold start. So those without members are made once; and what only the operator's commands read, when it
+// is first read (z.lazy).
+const string = z.string()
+const strings = z.array(string)
+const stringOrNull = z.nullable(string)
+const figure = z.number()
+const figureOrNull = z.nullable(figure)
+const flag = z.boolean()
+const jobState = z.enum(JOB_STATES)
+const collectionState = z.enum(COLLECTION_STATES)
+const id = string
+const counts = z.record(string, figure)
 const attendee = z.object({ event_id: id, user_id: id })
-const jobRef = z.extend(attendee, { version: z.number() })
-const pace = z.object({ first_ms: z.number(), every_ms: z.number() })
+const jobRef = z.extend(attendee, { version: figure })
+const pace = z.object({ first_ms: figure, every_ms: figure })
 
 /** Slots for IndexFaces calls: the first begins in `first_ms`, the others follow every `every_ms`. */
 export type Slots = z.output<typeof pace>
 
 const leasedJob = z.extend(jobRef, {
   action: z.enum(['act', 'none', 'wait']),
-  wait_seconds: z.nullable(z.number()),
-  photo_key: z.nullable(z.string()),
-  reason: z.nullable(z.string()),
-  face_id: z.nullable(z.string()),
-  face_key: z.nullable(z.string()),
-  face_etag: z.nullable(z.string()),
-  may_stay: z.boolean(),
-  refused: z.nullable(z.string()),
-  obsolete_face_ids: z.array(z.string()),
-  needs_listing: z.boolean(),
-  missing_seconds: z.nullable(z.number()),
-  unanswered: z.number(),
+  wait_seconds: figureOrNull,
+  photo_key: stringOrNull,
+  reason: stringOrNull,
+  face_id: stringOrNull,
+  face_key: stringOrNull,
+  face_etag: stringOrNull,
+  may_stay: flag,
+  refused: stringOrNull,
+  obsolete_face_ids: strings,
+  needs_listing: flag,
+  missing_seconds: figureOrNull,
+  unanswered: figure,
 })
 
 /** What one attendee needs now. */
@@ -106,221 +116,241 @@ export interface ListedFaces {
 }
 
 const sendBatch = z.object({
-  send_batch: z.nullable(z.number()),
-  jobs: z.array(z.extend(jobRef, { urgent: z.boolean() })),
-  left: z.number(),
+  send_batch: figureOrNull,
+  jobs: z.array(z.extend(jobRef, { urgent: flag })),
+  left: figure,
 })
 export type SendBatch = z.output<typeof sendBatch>
 
 const reconciled = z.object({
-  through: z.nullable(z.string()),
-  extra: z.number(),
-  missing: z.number(),
-  doubled: z.number(),
-  unnoticed: z.number(),
-  photos: z.array(z.object({ user_id: id, photo_key: z.string(), photo_etag: z.nullable(z.string()) })),
-  who: z.array(z.object({ user_id: id, difference: z.string() })),
+  through: stringOrNull,
+  extra: figure,
+  missing: figure,
+  doubled: figure,
+  unnoticed: figure,
+  photos: z.array(z.object({ user_id: id, photo_key: string, photo_etag: stringOrNull })),
+  who: z.array(z.object({ user_id: id, difference: string })),
 })
 export type Reconciled = z.output<typeof reconciled>
 
 const differences = {
-  extra: z.number(),
-  missing: z.number(),
-  doubled: z.number(),
-  unnoticed: z.number(),
-  stale_photos: z.number(),
+  extra: figure,
+  missing: figure,
+  doubled: figure,
+  unnoticed: figure,
+  stale_photos: figure,
 }
 /** How many attendees of an event differed from what they should be, by kind. */
 export type Differences = z.output<z.ZodMiniObject<typeof differences>>
 
-const drift = z.object({ at: z.string(), ...differences, recreated: z.boolean() })
+const drift = z.object({ at: string, ...differences, recreated: flag })
 /** What one reconcile of an event has found and put right. */
 export type Drift = z.output<typeof drift>
 
 const forecast = z.object({
-  tps: z.number(),
-  rate: z.number(),
+  tps: figure,
+  rate: figure,
   events: z.array(
     z.object({
       event_id: id,
-      starts_at: z.string(),
-      open: z.number(),
-      done_at: z.string(),
-      late: z.boolean(),
-      paused: z.boolean(),
+      starts_at: string,
+      open: figure,
+      done_at: string,
+      late: flag,
+      paused: flag,
     }),
   ),
 })
 export type Forecast = z.output<typeof forecast>
 
-const progress = z.array(
-  z.object({
-    event_id: id,
-    name: z.nullable(z.string()),
-    status: z.nullable(z.string()),
-    starts_at: z.string(),
-    ends_at: z.string(),
-    state: z.enum(RUN_STATES),
-    reason: z.nullable(z.string()),
-    collection: z.enum(COLLECTION_STATES),
-    collection_error: z.nullable(z.string()),
-    claimed_at: z.string(),
-    settled_at: z.nullable(z.string()),
-    reconciled_at: z.nullable(z.string()),
-    jobs: z.partialRecord(z.enum(JOB_STATES), z.number()),
-    skipped: counts,
-    failed: counts,
-    open: counts,
-    index_calls: z.number(),
-    oldest_open: z.nullable(z.string()),
-    last_ended: z.nullable(z.string()),
-    ended_lately: z.number(),
-    paused: z.nullable(z.enum(['event', 'everything'])),
-  }),
+const progress = z.lazy(() =>
+  z.array(
+    z.object({
+      event_id: id,
+      name: stringOrNull,
+      status: stringOrNull,
+      starts_at: string,
+      ends_at: string,
+      state: z.enum(RUN_STATES),
+      reason: stringOrNull,
+      collection: collectionState,
+      collection_error: stringOrNull,
+      claimed_at: string,
+      settled_at: stringOrNull,
+      reconciled_at: stringOrNull,
+      jobs: z.partialRecord(jobState, figure),
+      skipped: counts,
+      failed: counts,
+      open: counts,
+      index_calls: figure,
+      oldest_open: stringOrNull,
+      last_ended: stringOrNull,
+      ended_lately: figure,
+      paused: z.nullable(z.enum(['event', 'everything'])),
+    }),
+  ),
 )
 export type Progress = z.output<typeof progress>[number]
 
-const unclaimed = z.array(
-  z.object({
-    event_id: id,
-    name: z.nullable(z.string()),
-    status: z.nullable(z.string()),
-    starts_at: z.nullable(z.string()),
-    active: z.boolean(),
-    paused: z.nullable(z.enum(['event', 'everything'])),
-    attendees: z.number(),
-    held_by: z.nullable(
-      z.object({ pid: z.nullable(z.number()), role: z.nullable(z.string()), since: z.nullable(z.string()) }),
-    ),
-  }),
+const unclaimed = z.lazy(() =>
+  z.array(
+    z.object({
+      event_id: id,
+      name: stringOrNull,
+      status: stringOrNull,
+      starts_at: stringOrNull,
+      active: flag,
+      paused: z.nullable(z.enum(['event', 'everything'])),
+      attendees: figure,
+      held_by: z.nullable(z.object({ pid: figureOrNull, role: stringOrNull, since: stringOrNull })),
+    }),
+  ),
 )
 export type Unclaimed = z.output<typeof unclaimed>[number]
 
-const job = z.object({
-  user_id: id,
-  state: z.enum(JOB_STATES),
-  reason: z.nullable(z.string()),
-  error: z.nullable(z.string()),
-  attempts: z.number(),
-  index_calls: z.number(),
-  face_id: z.nullable(z.string()),
-  photo_key: z.nullable(z.string()),
-})
+const jobFields = {
+  state: jobState,
+  reason: stringOrNull,
+  error: stringOrNull,
+  attempts: figure,
+  index_calls: figure,
+  face_id: stringOrNull,
+  photo_key: stringOrNull,
+}
+const job = z.lazy(() => z.object({ user_id: id, ...jobFields }))
 export type Job = z.output<typeof job>
 
-const rehearsed = z.object({
-  user_id: id,
-  photo_key: z.nullable(z.string()),
-  reason: z.nullable(z.string()),
-})
+const rehearsed = z.lazy(() =>
+  z.object({
+    user_id: id,
+    photo_key: stringOrNull,
+    reason: stringOrNull,
+  }),
+)
 /** What the app wants of an attendee who consents: the face of a photo, or the reason for none. */
 export type Rehearsed = z.output<typeof rehearsed>
 
-const attempt = z.object({
-  at: z.string(),
-  outcome: z.string(),
-  reason: z.optional(z.string()),
-  error: z.optional(z.string()),
-})
-const attendeeJob = z.extend(z.omit(job, { user_id: true }), {
-  event_id: id,
-  starts_at: z.string(),
-  version: z.number(),
-  queued_at: z.string(),
-  ended_at: z.nullable(z.string()),
-  look_again_at: z.nullable(z.string()),
-  desired_reason: z.nullable(z.string()),
-  history: z.array(attempt),
-})
+const attendeeJob = z.lazy(() =>
+  z.object({
+    ...jobFields,
+    event_id: id,
+    starts_at: string,
+    version: figure,
+    queued_at: string,
+    ended_at: stringOrNull,
+    look_again_at: stringOrNull,
+    desired_reason: stringOrNull,
+    history: z.array(
+      z.object({
+        at: string,
+        outcome: string,
+        reason: z.optional(string),
+        error: z.optional(string),
+      }),
+    ),
+  }),
+)
 export type AttendeeJob = z.output<typeof attendeeJob>
 
-const keptLetter = z.object({
-  message_id: z.string(),
-  received_at: z.string(),
-  problem: z.string(),
-  body: z.string(),
-  attributes: z.record(z.string(), z.unknown()),
-})
+const keptLetter = z.lazy(() =>
+  z.object({
+    message_id: string,
+    received_at: string,
+    problem: string,
+    body: string,
+    attributes: z.record(string, z.unknown()),
+  }),
+)
 export type KeptLetter = z.output<typeof keptLetter>
 
-const erasure = z.object({
+const erasureFields = {
   event_id: id,
   /** Null: all attendees of the event, with its collection. */
-  user_id: z.nullable(id),
+  user_id: stringOrNull,
   reason: z.enum(['consent', 'profile', 'event', 'found', 'request']),
-  noted_at: z.string(),
-  faces: z.number(),
-  deleted_at: z.nullable(z.string()),
-  verified_at: z.nullable(z.string()),
-  wanted_again_at: z.nullable(z.string()),
-})
-const openErasure = z.extend(erasure, {
-  state: z.nullable(z.enum(JOB_STATES)),
-  error: z.nullable(z.string()),
-})
-const receipt = z.extend(erasure, {
-  position: z.number(),
-  sealed_at: z.string(),
-  /** What `hash` is made of, after the bytes of `previous`. */
-  text: z.string(),
-  previous: z.string(),
-  hash: z.string(),
-})
+  noted_at: string,
+  faces: figure,
+  deleted_at: stringOrNull,
+  verified_at: stringOrNull,
+  wanted_again_at: stringOrNull,
+}
+const openErasure = z.lazy(() =>
+  z.object({
+    ...erasureFields,
+    state: z.nullable(jobState),
+    error: stringOrNull,
+  }),
+)
+const receipt = z.lazy(() =>
+  z.object({
+    ...erasureFields,
+    position: figure,
+    sealed_at: string,
+    /** What `hash` is made of, after the bytes of `previous`. */
+    text: string,
+    previous: string,
+    hash: string,
+  }),
+)
 /** An erasure whose proof is not complete. */
 export type OpenErasure = z.output<typeof openErasure>
 /** The proof of an erasure, a link of the chain. */
 export type Receipt = z.output<typeof receipt>
-const pauses = z.array(z.object({ event_id: z.nullable(id), since: z.string() }))
+const pauses = z.lazy(() => z.array(z.object({ event_id: stringOrNull, since: string })))
 
-const action = z.object({
-  id: z.number(),
-  at: z.string(),
-  actor: z.string(),
-  action: z.string(),
-  event_id: z.nullable(id),
-  user_id: z.nullable(id),
-  note: z.nullable(z.string()),
-  touched: z.nullable(z.number()),
-})
+const action = z.lazy(() =>
+  z.object({
+    id: figure,
+    at: string,
+    actor: string,
+    action: string,
+    event_id: stringOrNull,
+    user_id: stringOrNull,
+    note: stringOrNull,
+    touched: figureOrNull,
+  }),
+)
 /** What an operator has done. */
 export type OperatorAction = z.output<typeof action>
 
 const health = z.object({
-  failed_jobs: z.number(),
-  failed_events: z.number(),
-  collections_failing: z.number(),
-  overdue_events: z.number(),
-  erasure_age: z.number(),
-  unproven_age: z.number(),
-  change_age: z.number(),
-  full_changes: z.number(),
+  failed_jobs: figure,
+  failed_events: figure,
+  collections_failing: figure,
+  overdue_events: figure,
+  erasure_age: figure,
+  unproven_age: figure,
+  change_age: figure,
+  full_changes: figure,
 })
 export type Health = z.output<typeof health>
 
 /** What is there in the database: see `doctor.sql`. */
-const doctor = z.object({
-  now: z.string(),
-  misfits: z.array(z.string()),
-  triggers: z.array(
-    z.object({
-      table: z.string(),
-      trigger: z.string(),
-      state: z.enum(['enabled', 'disabled', 'missing']),
-    }),
-  ),
-  exposed: z.array(z.string()),
-  withheld: z.array(z.string()),
-  pg_net: z.boolean(),
-  nudge_url: z.nullable(z.string()),
-  nudge_secret: z.nullable(z.boolean()),
-  nudged_at: z.nullable(z.string()),
-  last_run_tps: z.number(),
-})
+const doctor = z.lazy(() =>
+  z.object({
+    now: string,
+    misfits: strings,
+    triggers: z.array(
+      z.object({
+        table: string,
+        trigger: string,
+        state: z.enum(['enabled', 'disabled', 'missing']),
+      }),
+    ),
+    exposed: strings,
+    withheld: strings,
+    pg_net: flag,
+    nudge_url: stringOrNull,
+    nudge_secret: z.nullable(flag),
+    nudged_at: stringOrNull,
+    last_run_tps: figure,
+  }),
+)
 export type DoctorAnswer = z.output<typeof doctor>
 
 /** The functions by their names without the prefix `indexing_`. */
 export const CONTRACT = {
-  schema_version: { args: {}, answer: z.number() },
+  schema_version: { args: {}, answer: figure },
   start_run: {
     args: {
       tps: number,
@@ -331,27 +361,27 @@ export const CONTRACT = {
       several_faces: optional(text),
       convert_photos: optional(boolean),
     },
-    answer: z.object({ schema_version: z.number() }),
+    answer: z.object({ schema_version: figure }),
   },
   claim: {
     args: { window_minutes: number },
-    answer: z.object({ events: z.array(id), locked: z.array(id) }),
+    answer: z.object({ events: strings, locked: strings }),
   },
-  fan_out: { args: { page: optional(integer) }, answer: z.object({ jobs: z.number(), more: z.boolean() }) },
+  fan_out: { args: { page: optional(integer) }, answer: z.object({ jobs: figure, more: flag }) },
   process_changes: {
     args: { erasing: boolean, page: optional(integer) },
-    answer: z.object({ jobs: z.number(), more: z.boolean() }),
+    answer: z.object({ jobs: figure, more: flag }),
   },
-  note_photos: { args: { photo_keys: texts }, answer: z.number() },
+  note_photos: { args: { photo_keys: texts }, answer: figure },
   collections_due: {
     args: { page: integer },
-    answer: z.object({ create: z.array(id), delete: z.array(id) }),
+    answer: z.object({ create: strings, delete: strings }),
   },
   collections_done: {
     args: { results: json<CollectionResult[]>(), quiet_seconds: number },
-    answer: z.record(id, z.enum(COLLECTION_STATES)),
+    answer: z.record(id, collectionState),
   },
-  may_create_collection: { args: { event: uuid }, answer: z.boolean() },
+  may_create_collection: { args: { event: uuid }, answer: flag },
   take_send_batch: {
     args: {
       page: integer,
@@ -368,7 +398,7 @@ export const CONTRACT = {
   },
   refresh: {
     args: { jobs: json<Attendee[]>(), slots: integer, throttled: boolean },
-    answer: z.object({ jobs: z.array(z.extend(attendee, { photo_key: z.nullable(z.string()) })), pace }),
+    answer: z.object({ jobs: z.array(z.extend(attendee, { photo_key: stringOrNull })), pace }),
   },
   complete: {
     args: {
@@ -382,16 +412,16 @@ export const CONTRACT = {
   },
   fail_dead_letters: {
     args: { letters: json<JobRef[]>() },
-    answer: z.object({ failed: z.number(), requeued: z.number() }),
+    answer: z.object({ failed: figure, requeued: figure }),
   },
-  keep_dead_letters: { args: { letters: json<DeadLetter[]>() }, answer: z.number() },
+  keep_dead_letters: { args: { letters: json<DeadLetter[]>() }, answer: figure },
   rescue: {
     args: { lost_after_seconds: number, batch_seconds: number },
-    answer: z.object({ jobs: z.number(), failed: z.number(), looked_again: z.number() }),
+    answer: z.object({ jobs: figure, failed: figure, looked_again: figure }),
   },
   reconcile_due: {
     args: { page: integer, event: optional(uuid), look: optional(boolean) },
-    answer: z.array(z.object({ event_id: id, as_of: z.string() })),
+    answer: z.array(z.object({ event_id: id, as_of: string })),
   },
   reconcile: {
     args: {
@@ -408,56 +438,58 @@ export const CONTRACT = {
   },
   reconcile_done: {
     args: { event: uuid, as_of: timestamp, differences: optional(json<Omit<Drift, 'at'>>()) },
-    answer: z.boolean(),
+    answer: flag,
   },
   drift: { args: { event: uuid, page: optional(integer) }, answer: z.array(drift) },
-  open_collections: { args: { after: optional(uuid), page: optional(integer) }, answer: z.array(id) },
+  open_collections: { args: { after: optional(uuid), page: optional(integer) }, answer: strings },
   deployment: {
     args: {},
     answer: z.object({
-      collection_prefix: z.nullable(z.string()),
-      photo_bucket: z.nullable(z.string()),
+      collection_prefix: stringOrNull,
+      photo_bucket: stringOrNull,
       several_faces: z.nullable(z.enum(['skip', 'largest'])),
-      convert_photos: z.nullable(z.boolean()),
+      convert_photos: z.nullable(flag),
     }),
   },
   cleanup: {
     args: { page: integer },
     answer: z.object({
-      closing: z.number(),
-      completed: z.number(),
-      found: z.number(),
-      more: z.boolean(),
+      closing: figure,
+      completed: figure,
+      found: figure,
+      more: flag,
     }),
   },
   prune: {
     args: { keep_days: number, receipt_days: number, page: integer },
     answer: z.object({
-      jobs: z.number(),
-      runs: z.number(),
-      letters: z.number(),
-      receipts: z.number(),
-      more: z.boolean(),
+      jobs: figure,
+      runs: figure,
+      letters: figure,
+      receipts: figure,
+      more: flag,
     }),
   },
   seal_receipts: {
     args: { page: integer },
     answer: z.object({
-      sealed: z.number(),
-      seconds: z.array(z.number()),
-      position: z.number(),
-      hash: z.string(),
-      more: z.boolean(),
+      sealed: figure,
+      seconds: z.array(figure),
+      position: figure,
+      hash: string,
+      more: flag,
     }),
   },
   verify_receipts: {
     args: { after: optional(of<number>('bigint')), previous: optional(text), page: optional(integer) },
-    answer: z.object({
-      through: z.number(),
-      hash: z.string(),
-      broken_at: z.nullable(z.number()),
-      more: z.boolean(),
-    }),
+    answer: z.lazy(() =>
+      z.object({
+        through: figure,
+        hash: string,
+        broken_at: figureOrNull,
+        more: flag,
+      }),
+    ),
   },
   receipts: {
     args: {
@@ -466,31 +498,33 @@ export const CONTRACT = {
       before: optional(of<number>('bigint')),
       page: optional(integer),
     },
-    answer: z.object({ open: z.array(openErasure), receipts: z.array(receipt) }),
+    answer: z.lazy(() => z.object({ open: z.array(openErasure), receipts: z.array(receipt) })),
   },
   erase_attendee: {
     args: { attendee: uuid, event: optional(uuid), act: optional(boolean) },
-    answer: z.object({
-      events: z.array(
-        z.object({ event_id: id, state: z.enum(JOB_STATES), face: z.boolean(), wanted: z.boolean() }),
-      ),
-      queued: z.number(),
-    }),
-  },
-  erase_event: {
-    args: { event: uuid, act: optional(boolean) },
-    answer: z.nullable(
+    answer: z.lazy(() =>
       z.object({
-        collection: z.enum(COLLECTION_STATES),
-        attendees: z.number(),
-        faces: z.number(),
-        held: z.boolean(),
-        more: z.boolean(),
+        events: z.array(z.object({ event_id: id, state: jobState, face: flag, wanted: flag })),
+        queued: figure,
       }),
     ),
   },
-  orphans_due: { args: {}, answer: z.boolean() },
-  orphans: { args: { events: uuids }, answer: z.array(id) },
+  erase_event: {
+    args: { event: uuid, act: optional(boolean) },
+    answer: z.lazy(() =>
+      z.nullable(
+        z.object({
+          collection: collectionState,
+          attendees: figure,
+          faces: figure,
+          held: flag,
+          more: flag,
+        }),
+      ),
+    ),
+  },
+  orphans_due: { args: {}, answer: flag },
+  orphans: { args: { events: uuids }, answer: strings },
   replay: {
     args: {
       event: optional(uuid),
@@ -498,7 +532,7 @@ export const CONTRACT = {
       why: optional(text),
       dry_run: optional(boolean),
     },
-    answer: z.object({ jobs: z.number(), events: z.array(id), held: z.array(id) }),
+    answer: z.lazy(() => z.object({ jobs: figure, events: strings, held: strings })),
   },
   progress: { args: { events: optional(uuids) }, answer: progress },
   jobs: {
@@ -514,13 +548,13 @@ export const CONTRACT = {
   unclaimed: { args: { events: optional(uuids) }, answer: unclaimed },
   dead_letters: {
     args: { before_at: optional(timestamp), before_id: optional(text), page: optional(integer) },
-    answer: z.object({ total: z.number(), letters: z.array(keptLetter) }),
+    answer: z.lazy(() => z.object({ total: figure, letters: z.array(keptLetter) })),
   },
-  acknowledge_dead_letters: { args: { messages: optional(texts) }, answer: z.number() },
+  acknowledge_dead_letters: { args: { messages: optional(texts) }, answer: figure },
   find_jobs: { args: { event: uuid, wanted: text, name_column: optional(text) }, answer: z.array(job) },
-  names: { args: { attendees: uuids, name_column: text }, answer: z.record(id, z.string()) },
-  pause: { args: { event: optional(uuid) }, answer: z.boolean() },
-  resume: { args: { event: optional(uuid) }, answer: z.number() },
+  names: { args: { attendees: uuids, name_column: text }, answer: z.record(id, string) },
+  pause: { args: { event: optional(uuid) }, answer: flag },
+  resume: { args: { event: optional(uuid) }, answer: figure },
   pauses: { args: {}, answer: pauses },
   note_action: {
     args: {
@@ -531,7 +565,7 @@ export const CONTRACT = {
       note: optional(text),
       touched: optional(integer),
     },
-    answer: z.boolean(),
+    answer: flag,
   },
   actions: {
     args: { event: optional(uuid), before: optional(of<number>('bigint')), page: optional(integer) },
@@ -539,12 +573,12 @@ export const CONTRACT = {
   },
   curve: {
     args: { event: uuid, points: optional(integer) },
-    answer: z.array(z.object({ at: z.string(), ended: z.number() })),
+    answer: z.lazy(() => z.array(z.object({ at: string, ended: figure }))),
   },
   health: { args: { window_minutes: number }, answer: health },
   doctor: { args: { nudge_digest: optional(text) }, answer: doctor },
-  begin_nudged_run: { args: { run_seconds: number }, answer: z.boolean() },
-  end_nudged_run: { args: {}, answer: z.boolean() },
+  begin_nudged_run: { args: { run_seconds: number }, answer: flag },
+  end_nudged_run: { args: {}, answer: flag },
 } as const satisfies Record<string, { args: Record<string, Argument<unknown>>; answer: z.ZodMiniType }>
 
 export type FunctionName = keyof typeof CONTRACT

@@ -622,7 +622,7 @@ language sql immutable as $$
   select now + least(interval '1 hour', interval '5 minutes' * 2 ^ least(failures - 1, 10))
 $$;
 
--- ── pace.sql 0a3cbe049d9778eb
+-- ── pace.sql 95e083859d3e1cdc
 
 -- Calls a second at this moment. After a throttled call the rate is cut, and comes back by a hundredth of the quota a second.
 -- Never less than one call in two seconds, unless the quota is.
@@ -659,7 +659,8 @@ $$;
 create or replace function indexing.slow_down() returns void
 language sql set search_path = '' as $$
   update indexing.pace p set rate = greatest(0.5, 0.7 * indexing.current_rate()), rate_since = clock_timestamp()
-  where p.only_row and abs(extract(epoch from clock_timestamp() - p.rate_since)) > 1
+  where p.only_row and case when p.rate is null then true -- and no time since, which Postgres 15 and 16 could not subtract
+    else abs(extract(epoch from clock_timestamp() - p.rate_since)) > 1 end
 $$;
 
 -- ── settle.sql ba6bc0e63addd2a1

@@ -33,5 +33,6 @@ $$;
 create or replace function indexing.slow_down() returns void
 language sql set search_path = '' as $$
   update indexing.pace p set rate = greatest(0.5, 0.7 * indexing.current_rate()), rate_since = clock_timestamp()
-  where p.only_row and abs(extract(epoch from clock_timestamp() - p.rate_since)) > 1
+  where p.only_row and case when p.rate is null then true -- and no time since, which Postgres 15 and 16 could not subtract
+    else abs(extract(epoch from clock_timestamp() - p.rate_since)) > 1 end
 $$;
