@@ -83,7 +83,9 @@ async function turnedPortraits(): Promise<Pair[]> {
 }
 
 /** Persons 2 and 7 may be one: the photos come without names, and the engine cannot tell them apart. */
-const isKnown = ({ names }: Pair): boolean => !/^person (2\/.* person 7|7\/.* person 2)\//.test(names)
+function isKnown({ names }: Pair): boolean {
+  return !/^person (2\/.* person 7|7\/.* person 2)\//.test(names)
+}
 
 function pairOf(one: Photo, other: Photo): Pair {
   return {

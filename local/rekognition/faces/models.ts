@@ -35,7 +35,10 @@ const certain = 0.9
  * of which each was taken for standing in all four ways: 0.033 and more, 0.073 in the middle, where it stood otherwise; 0.02 or
  * less for 11 of the 12 that stood upright and were taken for it.
  */
-const steady = 0.025
+const steady = 0.03
+
+/** A face is taken for standing otherwise than it was found when its points move less then, by this factor. */
+const clearly = 0.7
 
 /** How much is shown of a face close up, in sides of its box. */
 const closeUps = [1.5, 2, 2.6, 3.4]
@@ -95,13 +98,14 @@ export class FaceModels {
   async #upright(image: Pixels, found: Found[]): Promise<Found[]> {
     const [largest] = found
     if (!largest) return found
-    let best = { found, unsteadiness: await this.#unsteadiness(image, largest) }
-    for (const turn of [0, 1, 2, 3]) {
-      if (best.unsteadiness < steady) break
+    const asFound = await this.#unsteadiness(image, largest)
+    let best = { found, unsteadiness: clearly * asFound }
+    for (const turn of asFound < steady ? [] : [0, 1, 2, 3]) {
       const others = await this.#lookTurned(image, turn)
       if (!others[0]) continue
       const unsteadiness = await this.#unsteadiness(image, others[0])
       if (unsteadiness < best.unsteadiness) best = { found: others, unsteadiness }
+      if (unsteadiness < steady) break
     }
     return best.found
   }
