@@ -99,8 +99,9 @@ export class FaceModels {
     const [largest] = found
     if (!largest) return found
     const asFound = await this.#unsteadiness(image, largest)
-    let best = { found, unsteadiness: clearly * asFound }
-    for (const turn of asFound < steady ? [] : [0, 1, 2, 3]) {
+    if (asFound < steady) return found
+    let best = { found, unsteadiness: Math.max(steady, clearly * asFound) }
+    for (const turn of largest.turn === 0 ? [1, 2, 3] : [0, 1, 2, 3]) {
       const others = await this.#lookTurned(image, turn)
       if (!others[0]) continue
       const unsteadiness = await this.#unsteadiness(image, others[0])
