@@ -3,11 +3,8 @@ import type { Collections } from './collections.ts'
 import type { DetectedFace, FaceEngine } from './engine.ts'
 import type { PhotoSource } from './photo-source.ts'
 
-/**
- * A call whose photo would wait longer than this for the engine is throttled. Waiting and looking at the photo must fit
- * into the 10 seconds after which the worker takes a call for lost.
- */
-const longestWaitMs = 5000
+/** A call that would be answered later is throttled. The worker takes a call for lost after 10 seconds. */
+const answeredWithinMs = 8000
 
 /** What the actions work on. */
 export interface Service {
@@ -30,7 +27,7 @@ export function facesIn(
   { engine }: Service,
   clientGone: AbortSignal,
 ): Promise<DetectedFace[]> {
-  return engine.detect(photo, { signal: clientGone, maxWaitMs: longestWaitMs })
+  return engine.detect(photo, { signal: clientGone, withinMs: answeredWithinMs })
 }
 
 /** Lets the types of an action be inferred. */

@@ -36,8 +36,11 @@ export interface DetectedFace {
 export interface DetectOptions {
   /** Aborted when the caller has gone: a photo that nobody waits for any more is not looked at. */
   signal?: AbortSignal | undefined
-  /** Refuse the photo if it would have to wait longer for its turn, in milliseconds; without a limit unless given. */
-  maxWaitMs?: number | undefined
+  /**
+   * Refuse the photo if it has to wait for its turn and its faces would be known later than that, in milliseconds; without a
+   * limit unless given.
+   */
+  withinMs?: number | undefined
 }
 
 /** Finds faces in photos and compares them: the part of the service that is not bookkeeping. */
@@ -45,7 +48,7 @@ export interface FaceEngine {
   /**
    * The faces in a photo (the bytes of a JPEG or PNG), the largest first; none is an empty list.
    * @throws RekognitionError InvalidImageFormatException, ImageTooLargeException, InvalidParameterException (too small),
-   *   or ThrottlingException (see maxWaitMs)
+   *   or ThrottlingException (see withinMs)
    * @throws the signal's reason once it is aborted
    */
   detect(photo: Uint8Array, options?: DetectOptions): Promise<DetectedFace[]>

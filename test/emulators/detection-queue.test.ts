@@ -113,11 +113,11 @@ describe('the queue of photos to be looked at', () => {
   it('refuses a photo that would wait too long, and takes one that is asked for already', async () => {
     const queue = new DetectionQueue([heldDetector().detector])
     void queue.detect(photo('running'))
-    for (let at = 0; at < 10; at++) void queue.detect(photo(`waiting ${at}`), { maxWaitMs: 60_000 })
-    await expect(queue.detect(photo('one more'), { maxWaitMs: 5_000 })).rejects.toMatchObject({
+    for (let at = 0; at < 10; at++) void queue.detect(photo(`waiting ${at}`), { withinMs: 60_000 })
+    await expect(queue.detect(photo('one more'), { withinMs: 5_000 })).rejects.toMatchObject({
       name: 'ThrottlingException',
     })
-    const asked = queue.detect(photo('waiting 9'), { maxWaitMs: 5_000 })
+    const asked = queue.detect(photo('waiting 9'), { withinMs: 5_000 })
     expect(await Promise.race([asked, turn('waits')])).toBe('waits')
   })
 
@@ -125,9 +125,9 @@ describe('the queue of photos to be looked at', () => {
     const queue = new DetectionQueue([heldDetector().detector])
     void queue.detect(photo('running'))
     for (let at = 0; at < 8; at++)
-      void queue.detect(Buffer.alloc(15 * megabyte, `${at}`), { maxWaitMs: 60_000 })
+      void queue.detect(Buffer.alloc(15 * megabyte, `${at}`), { withinMs: 60_000 })
     await expect(
-      queue.detect(Buffer.alloc(15 * megabyte, 'one more'), { maxWaitMs: 60_000 }),
+      queue.detect(Buffer.alloc(15 * megabyte, 'one more'), { withinMs: 60_000 }),
     ).rejects.toMatchObject({ name: 'ThrottlingException' })
   })
 })

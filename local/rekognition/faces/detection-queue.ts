@@ -64,14 +64,14 @@ export class DetectionQueue {
   }
 
   /** See FaceEngine.detect. */
-  async detect(photo: Uint8Array, { signal, maxWaitMs }: DetectOptions = {}): Promise<DetectedFace[]> {
+  async detect(photo: Uint8Array, { signal, withinMs }: DetectOptions = {}): Promise<DetectedFace[]> {
     signal?.throwIfAborted()
     const hash = createHash('sha256').update(photo).digest('hex')
     const known = this.#recall(hash)
     if (known && 'refused' in known) throw known.refused
     if (known) return known.faces
 
-    const task = this.#tasks.get(hash) ?? this.#admit(hash, photo, maxWaitMs)
+    const task = this.#tasks.get(hash) ?? this.#admit(hash, photo, withinMs)
     return new Promise((resolve, reject) => {
       const waiter = { resolve, reject }
       task.waiters.add(waiter)
@@ -81,10 +81,12 @@ export class DetectionQueue {
   }
 
   /** @throws RekognitionError ThrottlingException when it would wait too long, or too much waits already */
-  #admit(hash: string, photo: Uint8Array, maxWaitMs: number | undefined): Task {
-    if (maxWaitMs !== undefined) {
+  #admit(hash: string, photo: Uint8Array, withinMs: number | undefined): Task {
+    if (withinMs !== undefined) {
       const full = this.#waitingBytes + photo.length > mostWaitingBytes
-      if (full || this.#expectedWaitMs() > maxWaitMs) throw new RekognitionError('ThrottlingException')
+      const wait = this.#expectedWaitMs()
+      const late = wait > 0 && wait + this.#averageMs > withinMs
+      if (full || late) throw new RekognitionError('ThrottlingException')
     }
     const task: Task = { hash, photo, startedAt: undefined, waiters: new Set() }
     this.#tasks.set(hash, task)

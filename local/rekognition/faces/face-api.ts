@@ -37,7 +37,7 @@ export async function loadFaceApi(): Promise<FaceApi> {
 function requireFaceApi(tf: Tf, wasm: unknown): FaceApi {
   const file = join(packageFolder('@vladmandic/face-api'), 'dist', 'face-api.node-wasm.js')
   const substitutes = new Map<string, unknown>([
-    ['@tensorflow/tfjs', tf],
+    ['@tensorflow/tfjs', freeingSteps(tf)],
     ['@tensorflow/tfjs-backend-wasm', wasm],
   ])
   const module: { exports: unknown } = { exports: {} }
@@ -47,6 +47,33 @@ function requireFaceApi(tf: Tf, wasm: unknown): FaceApi {
   load(module, module.exports, (id: string) => substitutes.get(id) ?? require(id))
   return module.exports as FaceApi
 }
+
+/**
+ * The detector keeps what each of its steps gives until the last layer is done, 150 MB. Here the result of a step is freed once the
+ * next step has been computed of it: of the first layers, which are the large ones. What is smaller is read again at the end.
+ */
+function freeingSteps(tf: Tf): Tf {
+  const large = new WeakSet<Tensor>()
+  const freeing =
+    <Input extends Tensor, Rest extends unknown[]>(step: (input: Input, ...rest: Rest) => Input) =>
+    (input: Input, ...rest: Rest): Input => {
+      const result = step(input, ...rest)
+      if (result.size >= LARGE) large.add(result)
+      if (large.has(input)) input.dispose()
+      return result
+    }
+  return {
+    ...tf,
+    conv2d: freeing(tf.conv2d),
+    depthwiseConv2d: freeing(tf.depthwiseConv2d),
+    add: freeing(tf.add),
+    batchNorm: freeing(tf.batchNorm),
+    clipByValue: freeing(tf.clipByValue),
+  } as Tf
+}
+
+/** Numbers in 64 by 64 pixels of 256 channels. */
+const LARGE = 64 * 64 * 256
 
 /** The methods of tensors that '@tensorflow/tfjs' would have added, as far as the three models use them. */
 function addChainedMethods(tf: Tf): void {

@@ -2,6 +2,10 @@ import sharp, { type Sharp } from 'sharp'
 import { RekognitionError } from '../errors.ts'
 import { type Frame, toImage } from './frame.ts'
 
+// Each picture is another one, so that libvips' cache of what it has done is of no use here; and the threads of the engine are enough.
+sharp.cache(false)
+sharp.concurrency(1)
+
 /** A decoded image: rows of RGB, one byte a channel. */
 export interface Pixels {
   data: Buffer
