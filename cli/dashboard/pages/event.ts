@@ -45,7 +45,9 @@ export function eventPage(
 }
 
 function head(event: EventStatus, { now, system }: PageContext): Html {
-  const concerns = concernsOf(event, { now, option: system.option })
+  const concerns = concernsOf(event, { now, option: system.option }).filter(
+    ({ label }) => label !== 'WAITS', // which is what the verdict says
+  )
   return html`<h1>${nameOf(event)} ${badge(event)}</h1>
     <p class="id">${event.event_id}</p>
     ${verdictLine(verdictOf(event, now))}
