@@ -1,7 +1,7 @@
 -- The functions and triggers of the event indexer.
 -- Written by "npm run migration" from supabase/source. Edit there.
 
--- ── app.sql a7fbe0fa10a5e7c0
+-- ── app.sql fef596f1b4e586ae
 
 -- The adapter to the app: the only file that knows its tables and columns.
 --
@@ -167,9 +167,6 @@ declare
   taken_events uuid[];
   taken_users uuid[];
 begin
-  if not indexing.can_note() then
-    return null;
-  end if;
   begin
     if tg_op = 'INSERT' then
       select array_agg(/*=consents.event_id*/event_id/*=*/), array_agg(/*=consents.user_id*/user_id/*=*/)
@@ -178,28 +175,29 @@ begin
       select array_agg(/*=consents.event_id*/event_id/*=*/), array_agg(/*=consents.user_id*/user_id/*=*/)
       into taken_events, taken_users from old_rows where /*=consents.allows*/allow_recognition/*=*/;
     else
-      with is_now (event, attendee) as not materialized (
-        select /*=consents.event_id*/event_id/*=*/, /*=consents.user_id*/user_id/*=*/
-        from new_rows where /*=consents.allows*/allow_recognition/*=*/
-      ), was (event, attendee) as not materialized (
-        select /*=consents.event_id*/event_id/*=*/, /*=consents.user_id*/user_id/*=*/
-        from old_rows where /*=consents.allows*/allow_recognition/*=*/
-      )
       select array_agg(event) filter (where given), array_agg(attendee) filter (where given),
         array_agg(event) filter (where not given), array_agg(attendee) filter (where not given)
       into given_events, given_users, taken_events, taken_users
       from (
-        select event, attendee, true from (select * from is_now except select * from was) g
-        union all
-        select event, attendee, false from (select * from was except select * from is_now) t
-      ) changed (event, attendee, given);
+        select event, attendee, bool_and(is_new) as given
+        from (
+          select /*=consents.event_id*/event_id/*=*/, /*=consents.user_id*/user_id/*=*/, true from new_rows where /*=consents.allows*/allow_recognition/*=*/
+          union all
+          select /*=consents.event_id*/event_id/*=*/, /*=consents.user_id*/user_id/*=*/, false from old_rows where /*=consents.allows*/allow_recognition/*=*/
+        ) allowed (event, attendee, is_new)
+        group by event, attendee having bool_and(is_new) = bool_or(is_new) -- now, or before, but not both
+      ) changed;
     end if;
   exception when others then
     perform indexing.note_everything(sqlerrm);
     return null;
   end;
-  perform indexing.note_consents(given_events, given_users, false);
-  perform indexing.note_consents(taken_events, taken_users, true);
+  if given_events is not null then
+    perform indexing.note('consents', given_events, given_users, false);
+  end if;
+  if taken_events is not null then
+    perform indexing.note('consents', taken_events, taken_users, true);
+  end if;
   return null;
 end
 $$;
@@ -223,9 +221,6 @@ declare
   changed uuid[];
   erased uuid[];
 begin
-  if not indexing.can_note() then
-    return null;
-  end if;
   begin
     if tg_op = 'INSERT' then
       select array_agg(/*=profiles.user_id*/user_id/*=*/) into changed from new_rows where /*=profiles.photo*/photo_path/*=*/ is not null;
@@ -244,8 +239,12 @@ begin
     perform indexing.note_everything(sqlerrm);
     return null;
   end;
-  perform indexing.note_profiles(changed, false);
-  perform indexing.note_profiles(erased, true);
+  if changed is not null then
+    perform indexing.note('profiles', null, changed, false);
+  end if;
+  if erased is not null then
+    perform indexing.note('profiles', null, erased, true);
+  end if;
   return null;
 end
 $$;
@@ -258,9 +257,6 @@ declare
   changed uuid[];
   closed_events uuid[];
 begin
-  if not indexing.can_note() then
-    return null;
-  end if;
   begin
     if tg_op = 'DELETE' then
       select array_agg(/*=events.event_id*/event_id/*=*/) into closed_events from old_rows;
@@ -279,8 +275,12 @@ begin
     perform indexing.note_everything(sqlerrm);
     return null;
   end;
-  perform indexing.note_events(changed, false);
-  perform indexing.note_events(closed_events, true);
+  if changed is not null then
+    perform indexing.note('events', changed, null, false);
+  end if;
+  if closed_events is not null then
+    perform indexing.note('events', closed_events, null, true);
+  end if;
   return null;
 end
 $$;
@@ -288,9 +288,7 @@ $$;
 create or replace function indexing.on_truncate() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  if indexing.can_note() then
-    perform indexing.note_everything('TRUNCATE of ' || tg_table_name);
-  end if;
+  perform indexing.note_everything('TRUNCATE of ' || tg_table_name);
   return null;
 end
 $$;
@@ -365,90 +363,56 @@ begin
 end
 $$;
 
--- ── notes.sql 368af3dc3b14b437
+-- ── notes.sql 4d543b71d6a33815
 
--- What the triggers call before they note a change, and the nudge.
+-- What the triggers call: notes of changes, and the nudge.
 
 -- More than this is not noted: without a scheduler the changes would fill the disk, and reconcile finds what they meant.
-create or replace function indexing.changes_are_full() returns boolean
-language sql stable set search_path = '' as $$
-  select pg_catalog.pg_relation_size('indexing.changes') > 512 * 1024 * 1024
+create or replace function indexing.most_bytes_of_changes() returns bigint language sql immutable as $$
+  select 512 * 1024 * 1024::bigint
 $$;
 
--- Whether a change can be noted now. The first call of a transaction takes the table's lock, in at most 100 ms; the
--- transaction then holds it, so that no later one waits. Never raises. A subtransaction that writes nothing costs no id.
-create or replace function indexing.can_note() returns boolean
-language plpgsql set search_path = '' as $$
-declare
-  known constant text := current_setting('indexing.can_note', true);
-  lock_timeout constant text := current_setting('lock_timeout');
+-- Notes changes, one for each pair of the two arrays, of which one may be null; a change that concerns a claimed event nudges.
+-- Never raises. The first call of a transaction waits 100 ms at most for the table's lock. The transaction then holds it, so
+-- that no later call waits; after a wait in vain it notes nothing more. A subtransaction that writes nothing costs no id, so
+-- the insert is outside of the block.
+--
+-- The app waits for this: a row by itself costs it about 30 µs of CPU. So there are no check constraints (Postgres reads them anew for
+-- each statement) and no SQL functions that it cannot inline (it plans them anew for each call).
+create or replace function indexing.note(source indexing.change_source, events uuid[], users uuid[], erasing boolean) returns void
+language plpgsql set search_path = '' set lock_timeout = '100ms' as $$
 begin
-  if known <> '' then
-    return known = 'yes';
+  if current_setting('indexing.cannot_note', true) = 'yes' then
+    return;
   end if;
   begin
-    perform set_config('lock_timeout', '100ms', true);
     lock table indexing.changes in row exclusive mode;
-    perform set_config('lock_timeout', lock_timeout, true);
-    perform set_config('indexing.can_note', case when indexing.changes_are_full() then 'no' else 'yes' end, true);
   exception when others then
     raise log 'event-indexer: changes of this transaction are not noted, reconcile has to find them: %', sqlerrm;
-    perform set_config('indexing.can_note', 'no', true);
+    perform set_config('indexing.cannot_note', 'yes', true);
+    return;
   end;
-  return current_setting('indexing.can_note') = 'yes';
-end
-$$;
-
--- What the triggers note: consents given or taken back, profiles, events. Null arrays are nothing. A change that concerns a
--- claimed event nudges.
-
-create or replace function indexing.note_consents(events uuid[], users uuid[], erasing boolean) returns void
-language plpgsql set search_path = '' as $$
-begin
-  if events is not null then
-    insert into indexing.changes (source, event_id, user_id, erases)
-    select 'consents', c.event_id, c.user_id, erasing from unnest(events, users) as c(event_id, user_id)
-    where num_nulls(c.event_id, c.user_id) = 0;
-    if exists (select from indexing.event_runs r where r.event_id = any (events)) then
-      perform indexing.nudge();
-    end if;
+  if pg_catalog.pg_relation_size('indexing.changes') > indexing.most_bytes_of_changes() then
+    return;
+  end if;
+  insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing;
+  if source = 'profiles' then
+    perform from indexing.face_jobs j where j.user_id = any (users) limit 1;
+  elsif source <> 'everything' then
+    perform from indexing.event_runs r where r.event_id = any (events) limit 1;
+  end if;
+  if found then
+    perform indexing.nudge();
   end if;
 end
 $$;
 
-create or replace function indexing.note_profiles(users uuid[], erasing boolean) returns void
-language plpgsql set search_path = '' as $$
-begin
-  if users is not null then
-    insert into indexing.changes (source, user_id, erases)
-    select 'profiles', c.user_id, erasing from unnest(users) as c(user_id) where c.user_id is not null;
-    if exists (select from indexing.face_jobs j where j.user_id = any (users)) then
-      perform indexing.nudge();
-    end if;
-  end if;
-end
-$$;
-
-create or replace function indexing.note_events(events uuid[], erasing boolean) returns void
-language plpgsql set search_path = '' as $$
-begin
-  if events is not null then
-    insert into indexing.changes (source, event_id, erases)
-    select 'events', c.event_id, erasing from unnest(events) as c(event_id) where c.event_id is not null;
-    if exists (select from indexing.event_runs r where r.event_id = any (events)) then
-      perform indexing.nudge();
-    end if;
-  end if;
-end
-$$;
-
--- What cannot be named row by row: every event is reconciled.
+-- Notes what cannot be named row by row: every event is reconciled.
 create or replace function indexing.note_everything(why text) returns void
 language plpgsql set search_path = '' as $$
 begin
   raise log 'event-indexer: every event will be reconciled: %', why;
-  insert into indexing.changes (source, erases) values ('everything', true);
-  perform indexing.nudge();
+  perform indexing.note('everything', array[null]::uuid[], null, true);
 end
 $$;
 
@@ -464,8 +428,9 @@ begin
   end if;
   perform set_config('indexing.nudged', 'yes', true); -- outside of the block, whose error would undo it
   begin
-    select n.url, n.secret into target from indexing.nudging n where n.url is not null;
-    if found and not exists (select from net.http_request_queue q where q.url = target.url) then
+    select n.url, n.secret into target from indexing.nudging n
+    where n.url is not null and not exists (select from net.http_request_queue q where q.url = n.url);
+    if found then
       perform net.http_post(
         url => target.url,
         body => '{}'::jsonb,
@@ -2017,7 +1982,7 @@ begin
 end
 $$;
 
--- ── changes.sql c41fefac0bb5b6db
+-- ── changes.sql 939446d639987d5e
 
 -- Turns noted changes into jobs: for each attendee of a claimed event whom a change concerns, the job that looks at them again.
 -- A change that concerns no claimed event is dropped, for the claim will see it.
@@ -2083,7 +2048,7 @@ begin
     select c.id, c.event_id, c.user_id, c.noted_at from indexing.changes c
     where c.source = 'consents' and c.erases = erasing order by c.id limit page
   ) c
-  left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
+  left join indexing.event_runs r on r.event_id = c.event_id and c.user_id is not null and r.collection in ('missing', 'ready')
     and exists (select from indexing.app_events() e where e.event_id = c.event_id); -- else its collection goes as a whole
   if taken is null then
     return;
@@ -2103,7 +2068,7 @@ begin
   if erasing then
     perform indexing.note_erasures(events, users, noted, 'consent');
   end if;
-  delete from indexing.changes c where c.id = any (taken);
+  delete from indexing.changes c where c.source = 'consents' and c.erases = erasing and c.id = any (taken);
   used := cardinality(taken);
   jobs := jobs + written;
 end
@@ -2153,9 +2118,11 @@ begin
   end if;
   if cardinality(ids) = page then
     resumed := ids[page];
-    update indexing.changes c set resume_event = events[page], resume_user = users[page] where c.id = resumed;
+    update indexing.changes c set resume_event = events[page], resume_user = users[page]
+    where c.source in ('profiles', 'photos') and c.erases = erasing and c.id = resumed;
   end if;
-  delete from indexing.changes c where c.id = any (taken) and (resumed is null or c.id < resumed);
+  delete from indexing.changes c
+  where c.source in ('profiles', 'photos') and c.erases = erasing and c.id = any (taken) and (resumed is null or c.id < resumed);
   used := greatest(cardinality(taken), coalesce(cardinality(ids), 0));
 end
 $$;
@@ -2200,7 +2167,7 @@ begin
       finished := finished and changed < page;
     end if;
     if finished then
-      delete from indexing.changes c where c.id = any (change.ids);
+      delete from indexing.changes c where c.source = 'events' and c.erases = erasing and c.id = any (change.ids);
     end if;
     used := used + case when finished or touched then 1 else 0 end;
     jobs := changed;
@@ -2319,7 +2286,7 @@ declare
   noted integer;
 begin
   insert into indexing.changes (source, photo_key)
-  select distinct 'photos', k from unnest(photo_keys) k
+  select 'photos', k from (select distinct unnest(photo_keys)) keys(k)
   where exists (select from indexing.face_jobs j where j.photo_key = k or j.missing_key = k);
   get diagnostics noted = row_count;
   if noted > 0 then
@@ -2854,7 +2821,7 @@ begin
 end
 $$;
 
--- ── report.sql f45ebafe61894bc7
+-- ── report.sql 6539cbb5a36ef81e
 
 -- What operators and alarms read.
 
@@ -3074,7 +3041,7 @@ $$;
 --   erasure_age         of the oldest erasure that is not done
 --   unproven_age        of the oldest erasure that no later listing has shown to be done
 --   change_age          of the oldest change that is not processed
---   full_changes        1 when changes are no longer noted: see changes_are_full
+--   full_changes        1 when changes are no longer noted: see indexing.note
 create or replace function public.indexing_health(window_minutes double precision) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select jsonb_build_object(
@@ -3100,13 +3067,14 @@ language sql stable security definer set search_path = '' as $$
       where e.verified_at is null and e.wanted_again_at is null
     ),
     'change_age', (
-      select coalesce(extract(epoch from clock_timestamp() - min(c.noted_at)), 0) from (
-        (select o.noted_at from indexing.changes o where o.erases order by o.source, o.id limit 1)
-        union all
-        (select o.noted_at from indexing.changes o order by o.id limit 1)
-      ) c
+      select coalesce(extract(epoch from clock_timestamp() - min(oldest.noted_at)), 0)
+      from unnest(enum_range(null::indexing.change_source)) s(source)
+      cross join (values (true), (false)) e(erases)
+      cross join lateral (
+        select c.noted_at from indexing.changes c where c.erases = e.erases and c.source = s.source order by c.id limit 1
+      ) oldest
     ),
-    'full_changes', indexing.changes_are_full()::integer
+    'full_changes', (pg_catalog.pg_relation_size('indexing.changes') > indexing.most_bytes_of_changes())::integer
   )
 $$;
 

@@ -162,9 +162,6 @@ declare
   taken_events uuid[];
   taken_users uuid[];
 begin
-  if not indexing.can_note() then
-    return null;
-  end if;
   begin
     if tg_op = 'INSERT' then
       select array_agg({consents.event_id}), array_agg({consents.user_id})
@@ -173,28 +170,29 @@ begin
       select array_agg({consents.event_id}), array_agg({consents.user_id})
       into taken_events, taken_users from old_rows where {consents.allows};
     else
-      with is_now (event, attendee) as not materialized (
-        select {consents.event_id}, {consents.user_id}
-        from new_rows where {consents.allows}
-      ), was (event, attendee) as not materialized (
-        select {consents.event_id}, {consents.user_id}
-        from old_rows where {consents.allows}
-      )
       select array_agg(event) filter (where given), array_agg(attendee) filter (where given),
         array_agg(event) filter (where not given), array_agg(attendee) filter (where not given)
       into given_events, given_users, taken_events, taken_users
       from (
-        select event, attendee, true from (select * from is_now except select * from was) g
-        union all
-        select event, attendee, false from (select * from was except select * from is_now) t
-      ) changed (event, attendee, given);
+        select event, attendee, bool_and(is_new) as given
+        from (
+          select {consents.event_id}, {consents.user_id}, true from new_rows where {consents.allows}
+          union all
+          select {consents.event_id}, {consents.user_id}, false from old_rows where {consents.allows}
+        ) allowed (event, attendee, is_new)
+        group by event, attendee having bool_and(is_new) = bool_or(is_new) -- now, or before, but not both
+      ) changed;
     end if;
   exception when others then
     perform indexing.note_everything(sqlerrm);
     return null;
   end;
-  perform indexing.note_consents(given_events, given_users, false);
-  perform indexing.note_consents(taken_events, taken_users, true);
+  if given_events is not null then
+    perform indexing.note('consents', given_events, given_users, false);
+  end if;
+  if taken_events is not null then
+    perform indexing.note('consents', taken_events, taken_users, true);
+  end if;
   return null;
 end
 $$;
@@ -218,9 +216,6 @@ declare
   changed uuid[];
   erased uuid[];
 begin
-  if not indexing.can_note() then
-    return null;
-  end if;
   begin
     if tg_op = 'INSERT' then
       select array_agg({profiles.user_id}) into changed from new_rows where {profiles.photo} is not null;
@@ -239,8 +234,12 @@ begin
     perform indexing.note_everything(sqlerrm);
     return null;
   end;
-  perform indexing.note_profiles(changed, false);
-  perform indexing.note_profiles(erased, true);
+  if changed is not null then
+    perform indexing.note('profiles', null, changed, false);
+  end if;
+  if erased is not null then
+    perform indexing.note('profiles', null, erased, true);
+  end if;
   return null;
 end
 $$;
@@ -253,9 +252,6 @@ declare
   changed uuid[];
   closed_events uuid[];
 begin
-  if not indexing.can_note() then
-    return null;
-  end if;
   begin
     if tg_op = 'DELETE' then
       select array_agg({events.event_id}) into closed_events from old_rows;
@@ -274,8 +270,12 @@ begin
     perform indexing.note_everything(sqlerrm);
     return null;
   end;
-  perform indexing.note_events(changed, false);
-  perform indexing.note_events(closed_events, true);
+  if changed is not null then
+    perform indexing.note('events', changed, null, false);
+  end if;
+  if closed_events is not null then
+    perform indexing.note('events', closed_events, null, true);
+  end if;
   return null;
 end
 $$;
@@ -283,9 +283,7 @@ $$;
 create or replace function indexing.on_truncate() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  if indexing.can_note() then
-    perform indexing.note_everything('TRUNCATE of ' || tg_table_name);
-  end if;
+  perform indexing.note_everything('TRUNCATE of ' || tg_table_name);
   return null;
 end
 $$;

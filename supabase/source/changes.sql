@@ -62,7 +62,7 @@ begin
     select c.id, c.event_id, c.user_id, c.noted_at from indexing.changes c
     where c.source = 'consents' and c.erases = erasing order by c.id limit page
   ) c
-  left join indexing.event_runs r on r.event_id = c.event_id and r.collection in ('missing', 'ready')
+  left join indexing.event_runs r on r.event_id = c.event_id and c.user_id is not null and r.collection in ('missing', 'ready')
     and exists (select from indexing.app_events() e where e.event_id = c.event_id); -- else its collection goes as a whole
   if taken is null then
     return;
@@ -82,7 +82,7 @@ begin
   if erasing then
     perform indexing.note_erasures(events, users, noted, 'consent');
   end if;
-  delete from indexing.changes c where c.id = any (taken);
+  delete from indexing.changes c where c.source = 'consents' and c.erases = erasing and c.id = any (taken);
   used := cardinality(taken);
   jobs := jobs + written;
 end
@@ -132,9 +132,11 @@ begin
   end if;
   if cardinality(ids) = page then
     resumed := ids[page];
-    update indexing.changes c set resume_event = events[page], resume_user = users[page] where c.id = resumed;
+    update indexing.changes c set resume_event = events[page], resume_user = users[page]
+    where c.source in ('profiles', 'photos') and c.erases = erasing and c.id = resumed;
   end if;
-  delete from indexing.changes c where c.id = any (taken) and (resumed is null or c.id < resumed);
+  delete from indexing.changes c
+  where c.source in ('profiles', 'photos') and c.erases = erasing and c.id = any (taken) and (resumed is null or c.id < resumed);
   used := greatest(cardinality(taken), coalesce(cardinality(ids), 0));
 end
 $$;
@@ -179,7 +181,7 @@ begin
       finished := finished and changed < page;
     end if;
     if finished then
-      delete from indexing.changes c where c.id = any (change.ids);
+      delete from indexing.changes c where c.source = 'events' and c.erases = erasing and c.id = any (change.ids);
     end if;
     used := used + case when finished or touched then 1 else 0 end;
     jobs := changed;
@@ -298,7 +300,7 @@ declare
   noted integer;
 begin
   insert into indexing.changes (source, photo_key)
-  select distinct 'photos', k from unnest(photo_keys) k
+  select 'photos', k from (select distinct unnest(photo_keys)) keys(k)
   where exists (select from indexing.face_jobs j where j.photo_key = k or j.missing_key = k);
   get diagnostics noted = row_count;
   if noted > 0 then

@@ -216,7 +216,7 @@ $$;
 --   erasure_age         of the oldest erasure that is not done
 --   unproven_age        of the oldest erasure that no later listing has shown to be done
 --   change_age          of the oldest change that is not processed
---   full_changes        1 when changes are no longer noted: see changes_are_full
+--   full_changes        1 when changes are no longer noted: see indexing.note
 create or replace function public.indexing_health(window_minutes double precision) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select jsonb_build_object(
@@ -242,13 +242,14 @@ language sql stable security definer set search_path = '' as $$
       where e.verified_at is null and e.wanted_again_at is null
     ),
     'change_age', (
-      select coalesce(extract(epoch from clock_timestamp() - min(c.noted_at)), 0) from (
-        (select o.noted_at from indexing.changes o where o.erases order by o.source, o.id limit 1)
-        union all
-        (select o.noted_at from indexing.changes o order by o.id limit 1)
-      ) c
+      select coalesce(extract(epoch from clock_timestamp() - min(oldest.noted_at)), 0)
+      from unnest(enum_range(null::indexing.change_source)) s(source)
+      cross join (values (true), (false)) e(erases)
+      cross join lateral (
+        select c.noted_at from indexing.changes c where c.erases = e.erases and c.source = s.source order by c.id limit 1
+      ) oldest
     ),
-    'full_changes', indexing.changes_are_full()::integer
+    'full_changes', (pg_catalog.pg_relation_size('indexing.changes') > indexing.most_bytes_of_changes())::integer
   )
 $$;
 
