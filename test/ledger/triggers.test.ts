@@ -220,7 +220,9 @@ describe('a write of the app', () => {
     )
     await forget(owner)
     await owner.query(`update public.${table} set ${column} = ${value}`)
-    expect(await one(owner, 'select array_agg(distinct source::text) from indexing.changes')).toEqual([source])
+    expect(await one(owner, 'select array_agg(distinct source::text) from indexing.changes')).toEqual([
+      source,
+    ])
   })
 
   it('that names photo_path in a CTE, a merge or an upsert is noted, with an equal value too', async () => {
