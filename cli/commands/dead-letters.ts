@@ -26,7 +26,7 @@ export async function deadLetters(session: Session, options: DeadLettersOptions)
   const { json = false } = options
   const { terminal } = session
   const [counts, kept] = await Promise.allSettled([
-    countDeadLetters(session),
+    countDeadLetters(session.system),
     session.ledger().then((ledger) => ledger.deadLetters(json ? Infinity : SHOWN)),
   ])
   if (json && counts.status === 'fulfilled' && kept.status === 'fulfilled') {
