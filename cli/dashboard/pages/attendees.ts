@@ -50,7 +50,7 @@ const list = (event: string, rows: AttendeeRow[], named: boolean): Html =>
         ${named ? html`<td>${oneLine(name)}</td>` : ''}
         <td>${state}</td>
         <td>${reason === null ? '' : `${reasonOf(reason).title} (${reason})`}
-          ${reason === 'photo_missing' && photo_key ? html`<br><span class="faint">${oneLine(photo_key)}</span>` : ''}
+          ${reason === 'photo_missing' && error === null && photo_key ? html`<br><span class="faint">${oneLine(photo_key)}</span>` : ''}
           ${error === null ? '' : html`<br><span class="error">${oneLine(error)}</span>`}</td>
       </tr>`,
     ),
