@@ -10,7 +10,7 @@ export interface AttendeeEvent extends AttendeeJob {
   to_attendee: string | null
 }
 
-export interface Seen {
+export interface AttendeeHistory {
   /** Null unless the operator has asked for names. */
   name: string | null
   /** The latest start first. */
@@ -27,7 +27,7 @@ export async function lookAtAttendee(
   ledger: Ledger,
   { user, event, most }: { user: string; event: string | null; most: number },
   nameColumn: string | null,
-): Promise<Seen> {
+): Promise<AttendeeHistory> {
   const jobs = await ledger.attendee(user, event)
   if (jobs.length === 0)
     throw new OperatorError(

@@ -1,6 +1,6 @@
 import { type Found, findOrphans, type ReconcileParts, reconcileEvent } from '../src/scheduler/reconcile.ts'
 import type { Ledger } from './ledger.ts'
-import { sendOutboxAndTell } from './replay.ts'
+import { sendOutboxAndTell } from './outbox.ts'
 import type { System } from './system.ts'
 
 /** What the comparison of an event's collection has found. */

@@ -1,5 +1,5 @@
 import type { Ledger } from './ledger.ts'
-import { sendOutboxAndTell } from './replay.ts'
+import { sendOutboxAndTell } from './outbox.ts'
 import { lookAtEvent } from './status.ts'
 import type { System } from './system.ts'
 

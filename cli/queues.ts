@@ -64,9 +64,16 @@ export async function countMessages(sqs: SQSClient, queueUrl: string): Promise<Q
 }
 
 /** How many messages the dead-letter queue holds at this moment. */
-export async function countDeadLetters({ system }: { system: System }): Promise<QueueCounts> {
+export async function countDeadLetters(system: System): Promise<QueueCounts> {
   const sqs = connectSqs()
   return countMessages(sqs, await deadLetterQueueOf(sqs, await system.workQueueUrl(sqs)))
+}
+
+/** Moves the messages of the dead-letter queue back to the work queue. */
+export async function redriveDeadLetters(system: System): Promise<Moved> {
+  const sqs = connectSqs()
+  const to = await system.workQueueUrl(sqs)
+  return moveMessages(sqs, await deadLetterQueueOf(sqs, to), to)
 }
 
 /** Moves the messages of one queue to another, by SQS itself where it can; without that, one by one. */

@@ -40,6 +40,19 @@ export const sessionOf = (system: System, terminal: Terminal): Session => ({
   },
 })
 
+/** What every document of --json begins with. */
+export interface DocumentHead {
+  at: string
+  system: string
+  url: string
+}
+
+export const documentHead = ({ system }: Pick<Session, 'system'>): DocumentHead => ({
+  at: new Date().toISOString(),
+  system: system.name,
+  url: system.supabaseUrl,
+})
+
 /** The first line of what is for people: which system this is about, and what clock its times go by. */
 export const titleOf = ({ system, terminal }: Session): string =>
   terminal.paint('dim', `${system.name} · ${system.supabaseUrl} · times in ${timeZone}`)

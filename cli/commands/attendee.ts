@@ -1,6 +1,6 @@
 import { type AttendeeEvent, lookAtAttendee } from '../attendee.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { jsonOf } from '../terminal.ts'
 import { viewAttendee } from '../views/attendee.ts'
 import { figure } from '../words.ts'
@@ -12,10 +12,7 @@ export interface AttendeeOptions {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface AttendeeDocument {
-  at: string
-  system: string
-  url: string
+export interface AttendeeDocument extends DocumentHead {
   user_id: string
   /** Null unless the operator has asked for names. */
   attendee_name: string | null
@@ -40,9 +37,7 @@ export async function attendee(session: Session, options: AttendeeOptions): Prom
   )
   if (json) {
     const document: AttendeeDocument = {
-      at: new Date().toISOString(),
-      system: system.name,
-      url: system.supabaseUrl,
+      ...documentHead(session),
       user_id: user,
       attendee_name: attendeeName,
       events,

@@ -11,7 +11,7 @@ import {
 import { collectionsOf } from '../collections.ts'
 import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt, lookAtEvent } from '../status.ts'
 import { jsonOf } from '../terminal.ts'
@@ -33,10 +33,7 @@ export interface AuditOptions {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface AuditDocument {
-  at: string
-  system: string
-  url: string
+export interface AuditDocument extends DocumentHead {
   events: Audited[]
   /** With --repair: what still differed when the jobs had ended. */
   left: Audited[] | null
@@ -150,14 +147,11 @@ class Audit {
   }
 
   #print(found: Pick<AuditDocument, 'events' | 'left' | 'orphans'>): void {
-    const { system, terminal } = this.#session
     const document: AuditDocument = {
-      at: new Date().toISOString(),
-      system: system.name,
-      url: system.supabaseUrl,
+      ...documentHead(this.#session),
       ...found,
     }
-    terminal.write(`${jsonOf(document, 2)}\n`)
+    this.#session.terminal.write(`${jsonOf(document, 2)}\n`)
   }
 }
 

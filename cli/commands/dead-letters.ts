@@ -1,7 +1,7 @@
 import type { KeptLetter } from '../../src/core/contract.ts'
 import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
 import { countDeadLetters, type QueueCounts } from '../queues.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { cut, jsonOf, plain, type Terminal, tableOf, wrap } from '../terminal.ts'
 import { amount, clock, figure } from '../words.ts'
 
@@ -12,10 +12,7 @@ export interface DeadLettersOptions {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface DeadLettersDocument {
-  at: string
-  system: string
-  url: string
+export interface DeadLettersDocument extends DocumentHead {
   /** In the dead-letter queue at this moment. */
   queue: { waiting: number; in_flight: number }
   /** What the finalizer has kept because it is no message of ours, the latest first. */
@@ -27,16 +24,14 @@ const SHOWN = 20
 export async function deadLetters(session: Session, options: DeadLettersOptions): Promise<ExitCode> {
   if (options.acknowledge !== undefined) return acknowledge(session, options.acknowledge)
   const { json = false } = options
-  const { system, terminal } = session
+  const { terminal } = session
   const [counts, kept] = await Promise.allSettled([
-    countDeadLetters(session),
+    countDeadLetters(session.system),
     session.ledger().then((ledger) => ledger.deadLetters(json ? Infinity : SHOWN)),
   ])
   if (json && counts.status === 'fulfilled' && kept.status === 'fulfilled') {
     const document: DeadLettersDocument = {
-      at: new Date().toISOString(),
-      system: system.name,
-      url: system.supabaseUrl,
+      ...documentHead(session),
       queue: { waiting: counts.value.waiting, in_flight: counts.value.inFlight },
       kept: kept.value.letters,
     }

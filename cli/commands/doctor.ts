@@ -1,7 +1,7 @@
 import type { Check } from '../doctor/check.ts'
 import { examine } from '../doctor/examination.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { jsonOf, plain, type Style, type Terminal, wrap } from '../terminal.ts'
 import { amount } from '../words.ts'
 
@@ -10,10 +10,7 @@ export interface DoctorOptions {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface DoctorDocument {
-  at: string
-  system: string
-  url: string
+export interface DoctorDocument extends DocumentHead {
   /** Whether there is no problem. */
   healthy: boolean
   checks: Check[]
@@ -31,9 +28,7 @@ export async function doctor(session: Session, { json = false }: DoctorOptions):
   const problems = checks.filter(({ verdict }) => verdict === 'problem').length
   if (json) {
     const document: DoctorDocument = {
-      at: new Date().toISOString(),
-      system: system.name,
-      url: system.supabaseUrl,
+      ...documentHead(session),
       healthy: problems === 0,
       checks,
     }

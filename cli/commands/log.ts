@@ -1,6 +1,6 @@
 import type { OperatorAction } from '../../src/core/contract.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { jsonOf, plain, type Terminal, wrap } from '../terminal.ts'
 import { clock, figure } from '../words.ts'
 
@@ -11,10 +11,7 @@ export interface LogOptions {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface LogDocument {
-  at: string
-  system: string
-  url: string
+export interface LogDocument extends DocumentHead {
   /** The latest first. */
   actions: OperatorAction[]
 }
@@ -23,13 +20,11 @@ const LISTED = 200
 
 /** Tells what operators have done, by commands or by the page. */
 export async function log(session: Session, { event, json = false }: LogOptions): Promise<ExitCode> {
-  const { system, terminal } = session
+  const { terminal } = session
   const actions = await (await session.ledger()).actions(event ?? null, LISTED)
   if (json) {
     const document: LogDocument = {
-      at: new Date().toISOString(),
-      system: system.name,
-      url: system.supabaseUrl,
+      ...documentHead(session),
       actions,
     }
     terminal.write(`${jsonOf(document, 2)}\n`)

@@ -1,7 +1,8 @@
 import type { OpenErasure, Receipt } from '../../src/core/contract.ts'
 import { EXIT, type ExitCode, OperatorError } from '../exit.ts'
+import type { Ledger } from '../ledger.ts'
 import { type Chain, isOver, type Proof, proofOf, verify } from '../receipts.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { jsonOf } from '../terminal.ts'
 import { viewProof } from '../views/receipts.ts'
 import { amount } from '../words.ts'
@@ -13,10 +14,7 @@ export interface ProveOptions {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface ProveDocument {
-  at: string
-  system: string
-  url: string
+export interface ProveDocument extends DocumentHead {
   /** Whether the chain is whole and every erasure was seen to be done. */
   proven: boolean
   chain: Chain
@@ -29,24 +27,16 @@ export interface ProveDocument {
 
 /** Prints the receipts of erasures, and verifies the chain that they are part of. */
 export async function prove(session: Session, options: ProveOptions): Promise<ExitCode> {
-  const { system, terminal } = session
+  const { terminal } = session
   const ledger = await session.ledger()
   const proof = await proofOf(ledger, options)
   const chain = await verify(ledger, proof.receipts)
-  const standing = await standingOf(options)
+  const standing = await standingOf(ledger, options)
   const proven = chain.broken_at === null && proof.open.every(isOver)
-
-  async function standingOf({ user, event }: ProveOptions): Promise<string[]> {
-    if (user === undefined) return []
-    const jobs = await ledger.attendee(user, event ?? null)
-    return jobs.filter(({ face_id }) => face_id !== null).map(({ event_id }) => event_id)
-  }
 
   if (options.json) {
     const document: ProveDocument = {
-      at: new Date().toISOString(),
-      system: system.name,
-      url: system.supabaseUrl,
+      ...documentHead(session),
       proven,
       chain,
       ...proof,
@@ -67,6 +57,13 @@ export async function prove(session: Session, options: ProveOptions): Promise<Ex
       `No erasure of ${options.user ? `attendee ${options.user}` : `event ${options.event}`} is known. Receipts are kept for three years.`,
     )
   return codeOf(proof, proven)
+}
+
+/** The events that have a face of the attendee. */
+async function standingOf(ledger: Ledger, { user, event }: ProveOptions): Promise<string[]> {
+  if (user === undefined) return []
+  const jobs = await ledger.attendee(user, event ?? null)
+  return jobs.filter(({ face_id }) => face_id !== null).map(({ event_id }) => event_id)
 }
 
 function codeOf({ open, receipts }: Proof, proven: boolean): ExitCode {

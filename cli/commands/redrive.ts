@@ -1,15 +1,12 @@
-import { connectSqs } from '../../src/core/queue.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
-import { countMessages, deadLetterQueueOf, moveMessages } from '../queues.ts'
+import { countDeadLetters, redriveDeadLetters } from '../queues.ts'
 import { type Session, titleOf } from '../session.ts'
 import { amount } from '../words.ts'
 
+/** Has the dead letters tried again; without the database, which may be what they failed for. */
 export async function redrive(session: Session): Promise<ExitCode> {
   const { system, terminal } = session
-  const sqs = connectSqs()
-  const to = await system.workQueueUrl(sqs)
-  const from = await deadLetterQueueOf(sqs, to)
-  const { waiting, inFlight } = await countMessages(sqs, from)
+  const { waiting, inFlight } = await countDeadLetters(system)
   terminal.write(`${titleOf(session)}\n\n`)
 
   if (waiting === 0) {
@@ -21,7 +18,7 @@ export async function redrive(session: Session): Promise<ExitCode> {
     return EXIT.done
   }
   terminal.write(`Moving ${amount(waiting, 'message')} from the dead-letter queue back to the work queue …\n`)
-  const { moved, error } = await moveMessages(sqs, from, to)
+  const { moved, error } = await redriveDeadLetters(system)
   terminal.write(`${amount(moved, 'message')} moved.\n`)
   if (!error) return EXIT.done
   terminal.write(

@@ -5,8 +5,8 @@ import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
 import { openPhotoFolder } from '../photo-folder.ts'
 import { reasonOf } from '../reasons.ts'
-import { type LookAlikes, type PhotoRules, type Rehearsal, rehearseAttendees } from '../rehearsal.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type LookAlikes, type Rehearsal, rehearseAttendees } from '../rehearsal.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { lookAtEvent } from '../status.ts'
 import { jsonOf, redrawer } from '../terminal.ts'
 import { viewRehearsal } from '../views/rehearsal.ts'
@@ -27,10 +27,7 @@ export interface NotRecognised extends Rehearsal {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface RehearsalDocument {
-  at: string
-  system: string
-  url: string
+export interface RehearsalDocument extends DocumentHead {
   event_id: string
   name: string | null
   starts_at: string | null
@@ -74,9 +71,7 @@ export async function rehearse(
   const left = attendees.filter(({ outcome }) => outcome !== 'indexed')
   const recognised = attendees.length - left.length
   const document: RehearsalDocument = {
-    at: new Date().toISOString(),
-    system: system.name,
-    url: system.supabaseUrl,
+    ...documentHead(session),
     event_id: event,
     name: status.name,
     starts_at: status.starts_at,

@@ -1,6 +1,7 @@
 import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger, ReplayRequest } from '../ledger.ts'
-import { announce, replay as begin, outcomeOf, previewOf, sendOutboxAndTell } from '../replay.ts'
+import { sendOutboxAndTell } from '../outbox.ts'
+import { announce, replay as begin, outcomeOf, previewOf } from '../replay.ts'
 import { type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import { type EventStatus, isSettled, lookAt } from '../status.ts'

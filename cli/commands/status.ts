@@ -1,7 +1,7 @@
 import type { JobState } from '../../src/core/contract.ts'
 import { EXIT, type ExitCode } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
-import { type Session, titleOf } from '../session.ts'
+import { type DocumentHead, documentHead, type Session, titleOf } from '../session.ts'
 import { showAgain } from '../show.ts'
 import {
   type AttendeeRow,
@@ -29,10 +29,7 @@ export interface StatusOptions {
 }
 
 /** What `--json` prints: fields are added to it, never changed. */
-export interface StatusDocument {
-  at: string
-  system: string
-  url: string
+export interface StatusDocument extends DocumentHead {
   /** IndexFaces calls a second that the account allows, as the scheduler goes by; and those of this moment, which `ready_at` assumes. */
   index_faces_tps: number
   index_faces_rate: number
@@ -102,11 +99,9 @@ function oneEvent(
   }
 }
 
-function json({ events, pace, letters, details, list }: Seen, { system }: Session, indent?: number): string {
+function json({ events, pace, letters, details, list }: Seen, session: Session, indent?: number): string {
   const document: StatusDocument = {
-    at: new Date().toISOString(),
-    system: system.name,
-    url: system.supabaseUrl,
+    ...documentHead(session),
     index_faces_tps: pace.tps,
     index_faces_rate: pace.rate,
     dead_letters: letters,

@@ -1,13 +1,13 @@
-import { connectSqs } from '../../src/core/queue.ts'
 import { type Audited, auditEvents, differs, finishRepair } from '../audit.ts'
 import { collectionsOf } from '../collections.ts'
 import { differencesInWords } from '../differences.ts'
 import { EXIT, OperatorError } from '../exit.ts'
 import type { Ledger } from '../ledger.ts'
+import { sendOutboxAndTell } from '../outbox.ts'
 import { pause, resume } from '../pause.ts'
-import { countDeadLetters, deadLetterQueueOf, moveMessages } from '../queues.ts'
+import { countDeadLetters, redriveDeadLetters } from '../queues.ts'
 import { REPLAYABLE } from '../reasons.ts'
-import { announce, previewOf, replay, sendOutboxAndTell } from '../replay.ts'
+import { announce, previewOf, replay } from '../replay.ts'
 import { type EventStatus, lookAt, lookAtEvent, openOf } from '../status.ts'
 import type { System } from '../system.ts'
 import { nameOf } from '../views/view.ts'
@@ -135,8 +135,8 @@ export const ACTIONS: Record<ActionName, Action> = {
   },
 
   redrive: {
-    ask: async (parts) => {
-      const { waiting } = await countDeadLetters(parts)
+    ask: async ({ system }) => {
+      const { waiting } = await countDeadLetters(system)
       return {
         title: 'Move dead letters back to the work queue?',
         lines: [`${amount(waiting, 'message')} would be moved and tried again.`],
@@ -144,9 +144,7 @@ export const ACTIONS: Record<ActionName, Action> = {
       }
     },
     act: async ({ ledger, system }) => {
-      const sqs = connectSqs()
-      const to = await system.workQueueUrl(sqs)
-      const { error, moved } = await moveMessages(sqs, await deadLetterQueueOf(sqs, to), to)
+      const { error, moved } = await redriveDeadLetters(system)
       await ledger.note({ action: 'redrive', touched: moved })
       const rest = error ? [`The rest is where it was: ${error.message}`] : []
       return { said: [`${amount(moved, 'message')} moved.`, ...rest] }

@@ -166,7 +166,7 @@ export function dashboardOf(
 
   app.get('/dead-letters', async (context) => {
     const [queue, kept] = await Promise.all([
-      countDeadLetters({ system }).catch((error) => wordsOf(error, system)), // one may be there while the other is away
+      countDeadLetters(system).catch((error) => wordsOf(error, system)), // one may be there while the other is away
       ledger().then((open) => open.deadLetters(LETTERS)),
     ])
     return show(context, 'Dead letters', (page) => deadLettersPage({ queue, ...kept }, page))

@@ -2,9 +2,7 @@ import { type AttendeeEvent, replayableAs } from '../attendee.ts'
 import { reasonOf } from '../reasons.ts'
 import { plain, wrap } from '../terminal.ts'
 import { amount, away, clock, clockWithSeconds } from '../words.ts'
-import type { View } from './view.ts'
-
-const INDENT = 12
+import { FACT_INDENT, fact, type View } from './view.ts'
 
 /** One attendee of one event: how they stand, why, and what the last attempts met. */
 export function viewAttendee(
@@ -13,29 +11,28 @@ export function viewAttendee(
   { terminal, now, option }: View,
 ): string {
   const { paint, columns } = terminal
-  const fact = (label: string, value: string) =>
-    paint('dim', `  ${label}`.padEnd(INDENT)) + wrap(plain(value), columns, INDENT).trimStart()
+  const line = (name: string, value: string) => fact(name, plain(value), terminal)
   const { title, toAttendee, remedy } = reasonOf(job.reason)
   const lines = [
     paint('bold', plain(job.name ?? '') || '(without a name)'),
     paint('dim', `${job.event_id}, starts ${clock(job.starts_at, now)}, ${away(job.starts_at, now)}`),
-    fact('State', job.reason === null ? job.state : `${job.state}: ${title} (${job.reason})`),
+    line('State', job.reason === null ? job.state : `${job.state}: ${title} (${job.reason})`),
   ]
-  if (name !== null) lines.splice(2, 0, fact('Name', name))
-  if (remedy) lines.push(fact('', remedy))
-  if (toAttendee) lines.push(fact('', `Tell them: “${toAttendee}”`))
-  if (job.error !== null) lines.push(fact('Error', job.error))
+  if (name !== null) lines.splice(2, 0, line('Name', name))
+  if (remedy) lines.push(line('', remedy))
+  if (toAttendee) lines.push(line('', `Tell them: “${toAttendee}”`))
+  if (job.error !== null) lines.push(line('Error', job.error))
   lines.push(
-    fact(
+    line(
       'Wanted',
       job.desired_reason === null
         ? 'the face of their photo'
         : `no face: ${reasonOf(job.desired_reason).title} (${job.desired_reason})`,
     ),
-    fact('Photo', job.photo_key ?? 'none looked at'),
-    fact('Face', job.face_id ?? 'none in the collection'),
-    fact('Queued', `${clock(job.queued_at, now)}, version ${job.version}`),
-    fact(
+    line('Photo', job.photo_key ?? 'none looked at'),
+    line('Face', job.face_id ?? 'none in the collection'),
+    line('Queued', `${clock(job.queued_at, now)}, version ${job.version}`),
+    line(
       'Ended',
       [
         job.ended_at === null ? 'not yet' : clock(job.ended_at, now),
@@ -44,11 +41,11 @@ export function viewAttendee(
       ].join(', '),
     ),
   )
-  if (job.look_again_at !== null) lines.push(fact('Next', `looked at again ${away(job.look_again_at, now)}`))
-  if (job.history.length > 0) lines.push(fact('Attempts', 'the last ones, the latest last'))
+  if (job.look_again_at !== null) lines.push(line('Next', `looked at again ${away(job.look_again_at, now)}`))
+  if (job.history.length > 0) lines.push(line('Attempts', 'the last ones, the latest last'))
   for (const { at, outcome, reason, error } of job.history) {
     const what = [outcome, reason && `(${reason})`, error].filter(Boolean).join(' ')
-    lines.push(wrap(plain(`${clockWithSeconds(at, now)}  ${what}`), columns, INDENT))
+    lines.push(wrap(plain(`${clockWithSeconds(at, now)}  ${what}`), columns, FACT_INDENT))
   }
   const replayable = replayableAs(job)
   if (replayable) {

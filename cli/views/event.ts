@@ -5,7 +5,18 @@ import { plain, type Terminal, wrap } from '../terminal.ts'
 import { amount, away, clock, figure, span } from '../words.ts'
 import { concernsOf, viewConcern } from './concerns.ts'
 import { viewDrift } from './drift.ts'
-import { BY_THEMSELVES, errorsOf, measured, nameOf, readyOf, STYLES, statusOf, type View } from './view.ts'
+import {
+  BY_THEMSELVES,
+  errorsOf,
+  FACT_INDENT,
+  fact,
+  measured,
+  nameOf,
+  readyOf,
+  STYLES,
+  statusOf,
+  type View,
+} from './view.ts'
 
 /** One event with everything about it: what failed and why, who was skipped and what to tell them. */
 export function viewEvent(event: EventStatus, details: Details | null, view: View): string {
@@ -41,20 +52,17 @@ function viewHead(event: EventStatus, view: View): string {
   return concerns.length > 0 ? `${head}\n\n${concerns.join('\n')}` : head
 }
 
-const FACT = 12 // columns before the value of a fact
-
 function viewFacts(event: EventStatus, { terminal, now }: View): string {
   const { paint } = terminal
-  const fact = (label: string, value: string) =>
-    `  ${paint('dim', label.padEnd(10))}${wrap(value, terminal.columns, FACT).trimStart()}`
+  const line = (name: string, value: string) => fact(name, value, terminal)
   const start =
     event.starts_at === null ? 'never' : `${clock(event.starts_at, now)}, ${away(event.starts_at, now)}`
   const status = paint(STYLES[event.state], statusOf(event))
   if (event.state === 'unclaimed')
     return [
-      fact('Starts', start),
-      fact('Status', `${status}, not claimed`),
-      fact('Attendees', `${figure(event.attendees)} consent`),
+      line('Starts', start),
+      line('Status', `${status}, not claimed`),
+      line('Attendees', `${figure(event.attendees)} consent`),
     ].join('\n')
 
   const { indexed, skipped, failed, erased, queued, in_flight } = event.attendees
@@ -62,19 +70,19 @@ function viewFacts(event: EventStatus, { terminal, now }: View): string {
     ? `, the oldest for ${span(now.getTime() - Date.parse(event.oldest_open))}`
     : ''
   return [
-    fact('Starts', start),
-    fact('Status', [status, readyOf(event, now)].filter(Boolean).join(', ')),
-    fact('Done', barOf(event, terminal)),
-    fact('Indexed', figure(indexed)),
-    fact('Skipped', figure(skipped)),
-    fact('Failed', failed > 0 ? paint('red', figure(failed)) : '0'),
-    fact('Erased', figure(erased)),
+    line('Starts', start),
+    line('Status', [status, readyOf(event, now)].filter(Boolean).join(', ')),
+    line('Done', barOf(event, terminal)),
+    line('Indexed', figure(indexed)),
+    line('Skipped', figure(skipped)),
+    line('Failed', failed > 0 ? paint('red', figure(failed)) : '0'),
+    line('Erased', figure(erased)),
     ...(event.paused === null
       ? []
-      : [fact('Paused', event.paused === 'event' ? 'yes' : 'yes, with everything')]),
-    fact('Open', `${figure(queued)} queued, ${figure(in_flight)} in flight${oldest}`),
-    fact('Ended', measured([event], now)),
-    fact('Calls', `${figure(event.index_calls)} of IndexFaces`),
+      : [line('Paused', event.paused === 'event' ? 'yes' : 'yes, with everything')]),
+    line('Open', `${figure(queued)} queued, ${figure(in_flight)} in flight${oldest}`),
+    line('Ended', measured([event], now)),
+    line('Calls', `${figure(event.index_calls)} of IndexFaces`),
   ].join('\n')
 }
 
@@ -86,7 +94,7 @@ function barOf(event: ClaimedEvent, { paint, columns }: Terminal): string {
   const ended = indexed + skipped + failed + erased
   const all = ended + openOf(event)
   if (all === 0) return 'nobody to index so far'
-  const width = Math.max(10, Math.min(BAR, columns - FACT - 6))
+  const width = Math.max(10, Math.min(BAR, columns - FACT_INDENT - 6))
   const filled = Math.floor((ended / all) * width)
   const bar = paint('green', '█'.repeat(filled)) + paint('dim', '░'.repeat(width - filled))
   return `${bar} ${Math.floor((ended / all) * 100)} %`

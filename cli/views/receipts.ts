@@ -1,7 +1,8 @@
 import type { OpenErasure, Receipt } from '../../src/core/contract.ts'
 import type { Chain, Proof } from '../receipts.ts'
-import { plain, type Terminal, wrap } from '../terminal.ts'
+import { plain, type Terminal } from '../terminal.ts'
 import { amount, span } from '../words.ts'
+import { fact } from './view.ts'
 
 /** Why faces had to go. */
 export const WHY: Record<OpenErasure['reason'], string> = {
@@ -11,8 +12,6 @@ export const WHY: Record<OpenErasure['reason'], string> = {
   found: 'found without a change that told of it',
   request: 'asked for by an operator',
 }
-
-const INDENT = 12
 
 /** The receipts and open erasures, one below the other, then what the chain says. */
 export function viewProof({ open, receipts }: Proof, chain: Chain, terminal: Terminal): string {
@@ -39,32 +38,31 @@ function openingOf(erasure: OpenErasure, { paint }: Terminal): string {
 function viewErasure(
   erasure: Omit<OpenErasure, 'state' | 'error'> & { error?: string | null },
   head: string,
-  { columns, paint }: Terminal,
+  terminal: Terminal,
   receipt?: Receipt,
 ): string {
-  const fact = (label: string, value: string) =>
-    paint('dim', `  ${label}`.padEnd(INDENT)) + wrap(plain(value), columns, INDENT).trimStart()
+  const line = (name: string, value: string) => fact(name, plain(value), terminal)
   const { deleted_at, event_id, faces, noted_at, user_id, verified_at, wanted_again_at } = erasure
   const lines = [
     head,
-    fact('Event', event_id),
-    fact('Attendee', user_id ?? 'all'),
-    fact('Why', WHY[erasure.reason]),
-    fact('Noted', noted_at),
-    fact('Deleted', deleted_at === null ? 'not yet' : `${deleted_at}${facesOf(user_id, faces)}`),
+    line('Event', event_id),
+    line('Attendee', user_id ?? 'all'),
+    line('Why', WHY[erasure.reason]),
+    line('Noted', noted_at),
+    line('Deleted', deleted_at === null ? 'not yet' : `${deleted_at}${facesOf(user_id, faces)}`),
   ]
-  if (wanted_again_at !== null) lines.push(fact('Again', wanted_again_at))
+  if (wanted_again_at !== null) lines.push(line('Again', wanted_again_at))
   else
     lines.push(
-      fact(
+      line(
         'Seen gone',
         verified_at === null
           ? 'not yet'
           : `${verified_at}, ${span(Date.parse(verified_at) - Date.parse(noted_at))} after it was noted`,
       ),
     )
-  if (erasure.error) lines.push(fact('Error', erasure.error))
-  if (receipt) lines.push(fact('Hash', receipt.hash))
+  if (erasure.error) lines.push(line('Error', erasure.error))
+  if (receipt) lines.push(line('Hash', receipt.hash))
   return lines.join('\n')
 }
 

@@ -1,5 +1,5 @@
 import { type ClaimedEvent, type EventStatus, openOf } from '../status.ts'
-import { plain, type Style, type Terminal } from '../terminal.ts'
+import { plain, type Style, type Terminal, wrap } from '../terminal.ts'
 import { amount, clock, figure, span } from '../words.ts'
 
 /** What a view needs besides what it shows. */
@@ -9,6 +9,13 @@ export interface View {
   /** The option that leads commands to this system. */
   option: string
 }
+
+/** Columns before the value of a fact. */
+export const FACT_INDENT = 12
+
+/** A name and its value, which may take several lines. */
+export const fact = (name: string, value: string, { columns, paint }: Terminal): string =>
+  paint('dim', `  ${name}`.padEnd(FACT_INDENT)) + wrap(value, columns, FACT_INDENT).trimStart()
 
 export const nameOf = ({ name }: EventStatus): string => plain(name ?? '') || '(without a name)'
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { Answer } from '../../src/core/contract.ts'
 import { atOnce, etagOf, faceOf, one, only, openLedger, resultOf, sentEvent } from '../support/ledger.ts'
 
 describe('claiming', () => {
@@ -96,6 +97,24 @@ describe('claiming', () => {
     expect(await claimReport()).toEqual({ events: [free], locked: [held] })
     await session.query('commit')
     expect(await claim()).toEqual([held])
+  })
+
+  it('an event that is due names the transaction that holds its row, as far as that is known', async () => {
+    const { app, appSession, owner } = await openLedger()
+    const [held = '', shared = ''] = await app.events(3)
+    const later = await app.event({ startsAt: "now() + interval '2 h'" })
+    const [session, other] = [await appSession(), await appSession()]
+    for (const each of [session, other]) await each.query('begin')
+    await session.query("update public.events set name = 'A talk' where event_id = any ($1)", [[held, later]])
+    for (const each of [session, other])
+      await each.query('select from public.events where event_id = $1 for share', [shared])
+    const unclaimed = await one<Answer<'unclaimed'>>(owner, 'select public.indexing_unclaimed()')
+    expect(unclaimed.map(({ held_by }) => held_by)).toEqual([
+      { pid: session.pid, role: 'postgres', since: expect.any(String) },
+      { pid: null, role: null, since: null }, // several hold it
+      null,
+      null, // it is not due
+    ])
   })
 
   it('does not take an event that is deactivated in the transaction it passed over', async () => {

@@ -1,13 +1,17 @@
-import { type AttendeeEvent, replayableAs, type Seen } from '../../attendee.ts'
+import { type AttendeeEvent, type AttendeeHistory, replayableAs } from '../../attendee.ts'
 import { reasonOf } from '../../reasons.ts'
 import { amount, figure } from '../../words.ts'
 import { type Html, html } from '../html.ts'
 import type { PageContext } from './layout.ts'
-import { ask, facts, live, said, timeOf, timeToTheSecond } from './parts.ts'
+import { ask, facts, live, oneLine, timeOf, timeToTheSecond } from './parts.ts'
 
 /** One attendee: how they stand at each event, why, and what the last attempts met. */
-export function attendeePage(user: string, { earlier, events, name }: Seen, context: PageContext): Html {
-  return html`<h1>Attendee ${said(name)}</h1>
+export function attendeePage(
+  user: string,
+  { earlier, events, name }: AttendeeHistory,
+  context: PageContext,
+): Html {
+  return html`<h1>Attendee ${oneLine(name)}</h1>
     <p class="id">${user}</p>
     ${live(
       'attendee',
@@ -28,7 +32,7 @@ function part(user: string, job: AttendeeEvent, { now, readOnly }: PageContext):
         ? 'the face of their photo'
         : `no face: ${reasonOf(job.desired_reason).title} (${job.desired_reason})`,
     ],
-    ['Photo', said(job.photo_key) || 'none looked at'],
+    ['Photo', oneLine(job.photo_key) || 'none looked at'],
     ['Face', job.face_id ?? 'none in the collection'],
     ['Queued', html`${timeOf(job.queued_at, now)}; version ${job.version}`],
     [
@@ -39,12 +43,12 @@ function part(user: string, job: AttendeeEvent, { now, readOnly }: PageContext):
   if (job.look_again_at !== null)
     entries.push(['Next', html`looked at again ${timeOf(job.look_again_at, now)}`])
   return html`<section>
-    <h2><a href="/events/${job.event_id}">${said(job.name) || '(without a name)'}</a></h2>
+    <h2><a href="/events/${job.event_id}">${oneLine(job.name) || '(without a name)'}</a></h2>
     <p>starts ${timeOf(job.starts_at, now)}</p>
     ${facts(entries)}
     ${remedy ? html`<p>${remedy}</p>` : ''}
     ${toAttendee ? html`<p>Tell them: “${toAttendee}”</p>` : ''}
-    ${job.error === null ? '' : html`<p class="error">${said(job.error)}</p>`}
+    ${job.error === null ? '' : html`<p class="error">${oneLine(job.error)}</p>`}
     ${replayable && !readOnly ? html`<p class="actions">${ask(`/events/${job.event_id}/replay?${again.toString()}`, 'Look at them again …')}</p>` : ''}
     ${timeline(job, now)}
   </section>`
@@ -55,6 +59,6 @@ function timeline({ history }: AttendeeEvent, now: Date): Html {
   return html`<h3>The last attempts, the latest last</h3>
     <ol class="timeline">${history.map(
       ({ at, error, outcome, reason }) => html`<li>${timeToTheSecond(at, now)} <strong>${outcome}</strong>
-        ${reason ? html`<span class="faint">(${reason})</span>` : ''} ${error ? html`<span class="error">${said(error)}</span>` : ''}</li>`,
+        ${reason ? html`<span class="faint">(${reason})</span>` : ''} ${error ? html`<span class="error">${oneLine(error)}</span>` : ''}</li>`,
     )}</ol>`
 }

@@ -3,9 +3,8 @@ import type { AttendeeRow, EventStatus } from '../../status.ts'
 import { nameOf } from '../../views/view.ts'
 import { amount } from '../../words.ts'
 import { type Html, html } from '../html.ts'
-import { search } from './event.ts'
 import type { PageContext } from './layout.ts'
-import { said, table } from './parts.ts'
+import { oneLine, searchForm, table } from './parts.ts'
 
 /** Which attendees of an event are listed. */
 export interface Listed {
@@ -36,7 +35,7 @@ export function attendeesPage(
   )
   return html`<p><a href="/events/${event.event_id}">${nameOf(event)}</a></p>
     <h1>Attendees: ${what.filter(Boolean).join(', ') || 'all'}</h1>
-    ${search(event.event_id, context, wanted ?? '')}
+    ${searchForm(event.event_id, context, wanted ?? '')}
     ${rows.length === 0 ? html`<p>Nobody.</p>` : list(event.event_id, rows, named)}
     ${next === null ? '' : html`<p><a href="/events/${event.event_id}/attendees?${more.toString()}">The next ones</a></p>`}`
 }
@@ -48,11 +47,11 @@ const list = (event: string, rows: AttendeeRow[], named: boolean): Html =>
     rows.map(
       ({ error, name, photo_key, reason, state, user_id }) => html`<tr>
         <td class="id"><a href="/attendees/${user_id}?event=${event}">${user_id}</a></td>
-        ${named ? html`<td>${said(name)}</td>` : ''}
+        ${named ? html`<td>${oneLine(name)}</td>` : ''}
         <td>${state}</td>
         <td>${reason === null ? '' : `${reasonOf(reason).title} (${reason})`}
-          ${reason === 'photo_missing' && photo_key ? html`<br><span class="faint">${said(photo_key)}</span>` : ''}
-          ${error === null ? '' : html`<br><span class="error">${said(error)}</span>`}</td>
+          ${reason === 'photo_missing' && error === null && photo_key ? html`<br><span class="faint">${oneLine(photo_key)}</span>` : ''}
+          ${error === null ? '' : html`<br><span class="error">${oneLine(error)}</span>`}</td>
       </tr>`,
     ),
   )

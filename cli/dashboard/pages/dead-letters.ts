@@ -4,7 +4,7 @@ import { cut, plain } from '../../terminal.ts'
 import { amount, figure } from '../../words.ts'
 import { type Html, html } from '../html.ts'
 import type { PageContext } from './layout.ts'
-import { ask, said, table, timeOf } from './parts.ts'
+import { ask, oneLine, table, timeOf } from './parts.ts'
 
 export interface DeadLetters {
   /** Of the queue at this moment, or why that is not known. */
@@ -32,7 +32,7 @@ export function deadLettersPage(
         ({ body, message_id, problem, received_at }) => html`<tr>
           <td>${timeOf(received_at, now)}</td>
           <td class="id">${plain(message_id)}<br><span class="faint">${cut(plain(body.slice(0, 1000)), SHOWN)}</span></td>
-          <td class="error">${said(problem)}</td>
+          <td class="error">${oneLine(problem)}</td>
           <td>${readOnly ? '' : ask(`/dead-letters/acknowledge?message=${encodeURIComponent(message_id)}`, 'Acknowledge …')}</td>
         </tr>`,
       ),

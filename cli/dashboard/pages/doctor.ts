@@ -1,7 +1,7 @@
 import type { Check } from '../../doctor/check.ts'
 import { amount } from '../../words.ts'
 import { type Html, html } from '../html.ts'
-import { said, table } from './parts.ts'
+import { oneLine, table } from './parts.ts'
 
 const BADGES: Record<Check['verdict'], string> = {
   ok: 'completed',
@@ -27,7 +27,7 @@ export function doctorPage(checks: Check[]): Html {
         ({ check, found, todo, verdict }) => html`<tr>
         <td><span class="badge ${BADGES[verdict]}">${verdict}</span></td>
         <td>${check}</td>
-        <td>${said(found)}${todo === null ? '' : html`<br><span class="faint">→ ${said(todo)}</span>`}</td>
+        <td>${oneLine(found)}${todo === null ? '' : html`<br><span class="faint">→ ${oneLine(todo)}</span>`}</td>
       </tr>`,
       ),
     )}`

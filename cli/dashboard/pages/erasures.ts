@@ -4,7 +4,7 @@ import { WHY } from '../../views/receipts.ts'
 import { amount, figure, span } from '../../words.ts'
 import { type Html, html } from '../html.ts'
 import type { PageContext } from './layout.ts'
-import { said, table, timeOf } from './parts.ts'
+import { oneLine, table, timeOf } from './parts.ts'
 
 export interface Erasures extends Proof {
   chain: Chain
@@ -65,7 +65,8 @@ const row = (
   </tr>`
 
 function standing({ deleted_at, error, state }: OpenErasure): Html {
-  if (state === 'failed') return html`<span class="error">failed, and is tried again: ${said(error)}</span>`
+  if (state === 'failed')
+    return html`<span class="error">failed, and is tried again: ${oneLine(error)}</span>`
   return deleted_at === null ? html`not deleted yet` : html`deleted; a later listing has to show it`
 }
 

@@ -10,10 +10,21 @@ import { BY_THEMSELVES, byCount, errorsOf, measured, nameOf, readyOf } from '../
 import { amount, figure } from '../../words.ts'
 import type { Size, Theme } from '../chart.ts'
 import { type Html, html } from '../html.ts'
-import { progressOf } from './events.ts'
 import type { PageContext } from './layout.ts'
 import { log } from './log.ts'
-import { ask, badge, concernOf, doneOf, facts, live, said, timeOf, verdictLine } from './parts.ts'
+import {
+  ask,
+  badge,
+  concernOf,
+  doneOf,
+  facts,
+  live,
+  oneLine,
+  progressOf,
+  searchForm,
+  timeOf,
+  verdictLine,
+} from './parts.ts'
 
 /** One event: whether it may open, what keeps it from that, who failed and who was skipped, and what to do. */
 export function eventPage(
@@ -24,7 +35,7 @@ export function eventPage(
 ): Html {
   return html`<p><a href="/">All events</a></p>
     ${live('head', head(event, context))}
-    ${event.state === 'unclaimed' ? '' : search(event.event_id, context)}
+    ${event.state === 'unclaimed' ? '' : searchForm(event.event_id, context)}
     ${live('facts', event.state === 'unclaimed' ? unclaimed(event, context) : claimed(event, pace, context))}
     ${event.state === 'unclaimed' ? '' : live('curve', curve(event, context))}
     ${live('actions', context.readOnly ? html`` : actions(event))}
@@ -34,19 +45,14 @@ export function eventPage(
 }
 
 function head(event: EventStatus, { now, system }: PageContext): Html {
-  const concerns = concernsOf(event, { now, option: system.option })
+  const concerns = concernsOf(event, { now, option: system.option }).filter(
+    ({ label }) => label !== 'WAITS', // which is what the verdict says
+  )
   return html`<h1>${nameOf(event)} ${badge(event)}</h1>
     <p class="id">${event.event_id}</p>
     ${verdictLine(verdictOf(event, now))}
     ${concerns.length > 0 ? html`<ul class="concerns">${concerns.map((concern) => concernOf(concern))}</ul>` : ''}`
 }
-
-export const search = (event: string, { system }: PageContext, wanted = ''): Html =>
-  html`<form class="search" role="search" action="/events/${event}/attendees">
-    <label for="search">Search an attendee</label>
-    <input id="search" name="search" value="${wanted}" autocomplete="off" placeholder="${system.nameColumn === null ? 'the beginning of an id' : 'an id or a name'}">
-    <button>Search</button>
-  </form>`
 
 function unclaimed(event: EventStatus & { state: 'unclaimed' }, { now }: PageContext): Html {
   return facts([
@@ -113,7 +119,7 @@ function openOnes(event: ClaimedEvent): Html {
   const errors = errorsOf(event)
   if (errors.length === 0) return html``
   return html`<h2>Tried again: ${figure(errors.reduce((sum, [, count]) => sum + count, 0))} of ${figure(openOf(event))} open</h2>
-    <ul>${errors.map(([error, count]) => html`<li>${figure(count)} × ${said(error)}</li>`)}</ul>
+    <ul>${errors.map(([error, count]) => html`<li>${figure(count)} × ${oneLine(error)}</li>`)}</ul>
     <p class="faint">${BY_THEMSELVES.open}</p>`
 }
 
@@ -122,7 +128,7 @@ function failed(event: ClaimedEvent, failures: Job[], context: PageContext): Htm
   return html`<h2>Failed: ${figure(event.attendees.failed)}</h2>
     ${byCount(event.failed).map(([code, count]) => {
       const errors = new Set(
-        failures.flatMap(({ reason, error }) => ((reason ?? 'unknown') === code ? [said(error)] : [])),
+        failures.flatMap(({ reason, error }) => ((reason ?? 'unknown') === code ? [oneLine(error)] : [])),
       )
       return reasonPart(event, 'failed', code, count, context, [...errors].slice(0, SHOWN))
     })}

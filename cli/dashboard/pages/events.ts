@@ -5,7 +5,7 @@ import { lateOf, measured, nameOf, readyOf } from '../../views/view.ts'
 import { amount, figure } from '../../words.ts'
 import { type Html, html } from '../html.ts'
 import type { PageContext } from './layout.ts'
-import { ask, badge, concernOf, doneOf, live, passedOf, percent, timeOf, verdictLine } from './parts.ts'
+import { ask, badge, concernOf, live, progressOf, timeOf, verdictLine } from './parts.ts'
 
 /** All events by their start, and before them what needs somebody. */
 export function eventsPage({ events, letters, pace, pausedSince }: Glance, context: PageContext): Html {
@@ -61,17 +61,4 @@ function claimed(event: ClaimedEvent, now: Date): Html {
     ${progressOf(event, now)}
     <p>${figure(indexed)} indexed, ${figure(skipped)} skipped, ${failed > 0 ? html`<strong class="bad">${figure(failed)} failed</strong>` : '0 failed'}, ${figure(openOf(event))} open</p>
     <p class="faint">${readyOf(event, now)}${late ? html`, <strong class="bad">${late} late</strong>` : ''}</p>`
-}
-
-/** How far it is, and how far the time is: below each other, so that the eye compares them. */
-export function progressOf(event: ClaimedEvent, now: Date): Html {
-  const { done, all } = doneOf(event)
-  const passed = passedOf(event, now)
-  const share = all === 0 ? 1 : done / all
-  return html`<div class="progress">
-    <span id="done-${event.event_id}">${figure(done)} of ${figure(all)} done</span>
-    <progress max="1" value="${share}" aria-labelledby="done-${event.event_id}">${percent(share)}</progress>
-    <span id="time-${event.event_id}">${percent(passed)} of the time to the start passed</span>
-    <progress class="time" max="1" value="${passed}" aria-labelledby="time-${event.event_id}">${percent(passed)}</progress>
-  </div>`
 }

@@ -3,8 +3,9 @@ import { plain } from '../../terminal.ts'
 import type { Verdict } from '../../verdict.ts'
 import type { Concern } from '../../views/concerns.ts'
 import { statusOf } from '../../views/view.ts'
-import { away, clock, clockWithSeconds } from '../../words.ts'
+import { away, clock, clockWithSeconds, figure } from '../../words.ts'
 import { type Html, html } from '../html.ts'
+import type { PageContext } from './layout.ts'
 
 /** A part of a page that is brought up to date by itself. */
 export const live = (id: string, body: Html | Html[]): Html => html`<div id="${id}" data-live>${body}</div>`
@@ -60,4 +61,25 @@ export function passedOf({ claimed_at, starts_at }: ClaimedEvent, now: Date): nu
 export const percent = (share: number): string => `${Math.floor(share * 100)} %`
 
 /** Somebody's text on one line; the template escapes it. */
-export const said = (text: string | null): string => plain(text ?? '')
+export const oneLine = (text: string | null): string => plain(text ?? '')
+
+/** How far it is, and how far the time is: below each other, so that the eye compares them. */
+export function progressOf(event: ClaimedEvent, now: Date): Html {
+  const { done, all } = doneOf(event)
+  const passed = passedOf(event, now)
+  const share = all === 0 ? 1 : done / all
+  return html`<div class="progress">
+    <span id="done-${event.event_id}">${figure(done)} of ${figure(all)} done</span>
+    <progress max="1" value="${share}" aria-labelledby="done-${event.event_id}">${percent(share)}</progress>
+    <span id="time-${event.event_id}">${percent(passed)} of the time to the start passed</span>
+    <progress class="time" max="1" value="${passed}" aria-labelledby="time-${event.event_id}">${percent(passed)}</progress>
+  </div>`
+}
+
+/** Looks for attendees of an event. */
+export const searchForm = (event: string, { system }: PageContext, wanted = ''): Html =>
+  html`<form class="search" role="search" action="/events/${event}/attendees">
+    <label for="search">Search an attendee</label>
+    <input id="search" name="search" value="${wanted}" autocomplete="off" placeholder="${system.nameColumn === null ? 'the beginning of an id' : 'an id or a name'}">
+    <button>Search</button>
+  </form>`
