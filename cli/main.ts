@@ -27,7 +27,7 @@ import {
 import { isId } from './ids.ts'
 import { REPLAYABLE } from './reasons.ts'
 import type { Session } from './session.ts'
-import { plainLines, type Terminal, terminalOf, wrap } from './terminal.ts'
+import { plainLines, type Terminal, terminalOf } from './terminal.ts'
 import { PATIENCE_MS } from './words.ts'
 
 /** Runs the command that the arguments name, and ends the process with its exit code. */
