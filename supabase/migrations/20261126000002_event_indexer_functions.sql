@@ -497,7 +497,7 @@ language sql security definer set search_path = '' as $$
   returning before.again
 $$;
 
--- ── jobs.sql 67473926b4685597
+-- ── jobs.sql 37396cd6910c3794
 
 -- What all parts of the ledger share: the desired state of a job, its place in the outbox, and how it is queued.
 -- Lock order, everywhere: the ledger's lock, jobs (by event_id, user_id), event runs, the app's event rows, the pace.
@@ -560,12 +560,13 @@ $$;
 --   anew           whether attempts start again from zero: the desired state may have changed, or an operator asks
 --   listing        whether the collection may hold faces of theirs that the ledger does not know
 --   forget_photo   whether the photo is to be looked at as if for the first time
+--   forget_faces   whether the collection holds no face of theirs, but for what a worker may have put there just now
 --   urgent         whether they go through the urgent queue
 -- Returns how many were queued.
 create or replace function indexing.queue_jobs(
   events uuid[], users uuid[],
   erases boolean default false, anew boolean default true, listing boolean default false,
-  forget_photo boolean default false, urgent boolean default true
+  forget_photo boolean default false, forget_faces boolean default false, urgent boolean default true
 ) returns integer
 language plpgsql set search_path = '' as $$
 declare
@@ -588,7 +589,9 @@ begin
     dead_letters = case when anew then 0 else j.dead_letters end,
     unanswered = case when anew then 0 else j.unanswered end, -- the app may have indexed another photo by itself meanwhile
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
-    needs_listing = j.needs_listing or listing,
+    face_id = case when forget_faces then null else j.face_id end,
+    obsolete_face_ids = case when forget_faces then '{}' else j.obsolete_face_ids end,
+    needs_listing = case when forget_faces then j.state = 'running' else j.needs_listing or listing end,
     photo_version = case when forget_photo then j.version + 1 else j.photo_version end,
     photo_etag = case when forget_photo then null else j.photo_etag end,
     refused = case when forget_photo then null else j.refused end,
@@ -1166,7 +1169,7 @@ begin
 end
 $$;
 
--- ── collections.sql a6cf379d93e989e2
+-- ── collections.sql ba7a1c06f88351b9
 
 -- Hands out the collections to be created or deleted, each to one caller for 90 s, which is longer than a scheduler lives:
 -- deletions first, then those of the events that start soonest.
@@ -1295,9 +1298,9 @@ begin
     select j.user_id from indexing.face_jobs j
     where j.event_id = event and (j.face_id is not null or cardinality(j.obsolete_face_ids) > 0 or j.state = 'running')
   );
-  perform indexing.queue_jobs(array_fill(event, array[cardinality(users)]), users, forget_photo => true);
-  update indexing.face_jobs j set face_id = null, obsolete_face_ids = '{}', needs_listing = j.state = 'running'
-  where j.event_id = event and j.user_id = any (users);
+  perform indexing.queue_jobs(
+    array_fill(event, array[cardinality(users)]), users, forget_photo => true, forget_faces => true
+  );
 end
 $$;
 

@@ -125,8 +125,8 @@ begin
     select j.user_id from indexing.face_jobs j
     where j.event_id = event and (j.face_id is not null or cardinality(j.obsolete_face_ids) > 0 or j.state = 'running')
   );
-  perform indexing.queue_jobs(array_fill(event, array[cardinality(users)]), users, forget_photo => true);
-  update indexing.face_jobs j set face_id = null, obsolete_face_ids = '{}', needs_listing = j.state = 'running'
-  where j.event_id = event and j.user_id = any (users);
+  perform indexing.queue_jobs(
+    array_fill(event, array[cardinality(users)]), users, forget_photo => true, forget_faces => true
+  );
 end
 $$;

@@ -59,12 +59,13 @@ $$;
 --   anew           whether attempts start again from zero: the desired state may have changed, or an operator asks
 --   listing        whether the collection may hold faces of theirs that the ledger does not know
 --   forget_photo   whether the photo is to be looked at as if for the first time
+--   forget_faces   whether the collection holds no face of theirs, but for what a worker may have put there just now
 --   urgent         whether they go through the urgent queue
 -- Returns how many were queued.
 create or replace function indexing.queue_jobs(
   events uuid[], users uuid[],
   erases boolean default false, anew boolean default true, listing boolean default false,
-  forget_photo boolean default false, urgent boolean default true
+  forget_photo boolean default false, forget_faces boolean default false, urgent boolean default true
 ) returns integer
 language plpgsql set search_path = '' as $$
 declare
@@ -87,7 +88,9 @@ begin
     dead_letters = case when anew then 0 else j.dead_letters end,
     unanswered = case when anew then 0 else j.unanswered end, -- the app may have indexed another photo by itself meanwhile
     reason = case when anew then null else j.reason end, error = case when anew then null else j.error end,
-    needs_listing = j.needs_listing or listing,
+    face_id = case when forget_faces then null else j.face_id end,
+    obsolete_face_ids = case when forget_faces then '{}' else j.obsolete_face_ids end,
+    needs_listing = case when forget_faces then j.state = 'running' else j.needs_listing or listing end,
     photo_version = case when forget_photo then j.version + 1 else j.photo_version end,
     photo_etag = case when forget_photo then null else j.photo_etag end,
     refused = case when forget_photo then null else j.refused end,
