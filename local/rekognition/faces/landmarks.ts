@@ -30,18 +30,6 @@ export function rollOf({ eyeLeft, eyeRight }: FacePoints): number {
   return Math.atan2(eyeRight.y - eyeLeft.y, eyeRight.x - eyeLeft.x)
 }
 
-/** The points of a face that were found in its mirror image: its left is its right there. */
-export function mirrored({ eyeLeft, eyeRight, nose, mouth, mouthLeft, mouthRight }: FacePoints): FacePoints {
-  return {
-    eyeLeft: eyeRight,
-    eyeRight: eyeLeft,
-    nose,
-    mouth,
-    mouthLeft: mouthRight,
-    mouthRight: mouthLeft,
-  }
-}
-
 /** How far the points of two looks at the same face are from each other on average, in pixels. */
 export function distanceBetween(one: FacePoints, other: FacePoints): number {
   const points = ['eyeLeft', 'eyeRight', 'nose', 'mouthLeft', 'mouthRight'] as const
