@@ -666,7 +666,7 @@ language sql set search_path = '' as $$
     else abs(extract(epoch from clock_timestamp() - p.rate_since)) > 1 end
 $$;
 
--- ── settle.sql ba6bc0e63addd2a1
+-- ── settle.sql dffa299392c896c7
 
 -- Whether jobs of an event have not ended. A function of its own, so that it is planned as one look into the index per event.
 create or replace function indexing.has_open_jobs(event uuid) returns boolean
@@ -718,6 +718,23 @@ begin
     -- An event that was set back to pending meanwhile is to be claimed anew.
     perform indexing.app_set_status(verdict.events, array['in_progress', 'failed'], verdict.state);
   end loop;
+end
+$$;
+
+-- Writes the status of a settled run again: the app's row may be an older one, put back after its deletion or from a backup. A
+-- pending event is claimed anew instead, and a completed one stays so.
+create or replace function indexing.write_status_again(event uuid) returns void
+language plpgsql set search_path = '' as $$
+declare
+  settled constant text := (
+    select r.state from indexing.event_runs r where r.event_id = event and r.state in ('completed', 'failed')
+  );
+begin
+  if exists (
+    select from indexing.app_events() e where e.event_id = event and e.status in ('in_progress', 'failed') and e.status <> settled
+  ) then
+    perform indexing.app_set_status(indexing.app_lock_events(array[event]), array['in_progress', 'failed'], settled);
+  end if;
 end
 $$;
 
@@ -2315,7 +2332,7 @@ begin
 end
 $$;
 
--- ── reconcile.sql ed79489c9ab21d5f
+-- ── reconcile.sql c2b98cbcd5200198
 
 -- Reconcile compares three things for each attendee of an event: the desired state, the ledger and the collection. It finds
 -- what did not pass through our triggers: the app acting on the collection by itself, a collection that existed before the
@@ -2502,7 +2519,7 @@ end
 $$;
 
 -- Ends the reconcile of an event, and says when the next one is due: a minute after the last change, and otherwise every 15
--- minutes until the event ends, and 5 minutes before it starts.
+-- minutes until the event ends, and 5 minutes before it starts. Also brings the app's status back to that of the settled run.
 --   differences  what it has put right, which is noted unless it is nothing: {"extra", "missing", "doubled", "unnoticed": as
 --                reconcile counted them, "stale_photos": photos whose object is another one than was indexed, "recreated":
 --                whether the collection was gone}
@@ -2528,7 +2545,11 @@ begin
       else clock_timestamp() + interval '15 minutes'
     end
   where r.event_id = event and r.collection = 'ready';
-  return found;
+  if not found then
+    return false;
+  end if;
+  perform indexing.write_status_again(event);
+  return true;
 end
 $$;
 

@@ -183,7 +183,7 @@ end
 $$;
 
 -- Ends the reconcile of an event, and says when the next one is due: a minute after the last change, and otherwise every 15
--- minutes until the event ends, and 5 minutes before it starts.
+-- minutes until the event ends, and 5 minutes before it starts. Also brings the app's status back to that of the settled run.
 --   differences  what it has put right, which is noted unless it is nothing: {"extra", "missing", "doubled", "unnoticed": as
 --                reconcile counted them, "stale_photos": photos whose object is another one than was indexed, "recreated":
 --                whether the collection was gone}
@@ -209,7 +209,11 @@ begin
       else clock_timestamp() + interval '15 minutes'
     end
   where r.event_id = event and r.collection = 'ready';
-  return found;
+  if not found then
+    return false;
+  end if;
+  perform indexing.write_status_again(event);
+  return true;
 end
 $$;
 

@@ -50,3 +50,20 @@ begin
   end loop;
 end
 $$;
+
+-- Writes the status of a settled run again: the app's row may be an older one, put back after its deletion or from a backup. A
+-- pending event is claimed anew instead, and a completed one stays so.
+create or replace function indexing.write_status_again(event uuid) returns void
+language plpgsql set search_path = '' as $$
+declare
+  settled constant text := (
+    select r.state from indexing.event_runs r where r.event_id = event and r.state in ('completed', 'failed')
+  );
+begin
+  if exists (
+    select from indexing.app_events() e where e.event_id = event and e.status in ('in_progress', 'failed') and e.status <> settled
+  ) then
+    perform indexing.app_set_status(indexing.app_lock_events(array[event]), array['in_progress', 'failed'], settled);
+  end if;
+end
+$$;

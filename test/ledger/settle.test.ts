@@ -204,6 +204,27 @@ describe('settling and the app', () => {
     await session.query('commit')
   })
 
+  it.each(['in_progress', 'failed'])(
+    'for good: a row of the app that is put back as %s becomes completed with the next reconcile',
+    async (status) => {
+      const { app, event, tasks, report, reconcileDone } = await leasedEvent(1)
+      await report(tasks)
+      await app.change(event, { indexing_status: `'${status}'` })
+      await reconcileDone(event, new Date().toISOString())
+      expect(await app.status(event)).toBe('completed')
+    },
+  )
+
+  it('for good, unless the app has its row set to pending or completed', async () => {
+    const { app, event, tasks, fail, reconcileDone } = await leasedEvent(1)
+    await fail(tasks)
+    for (const status of ['completed', 'pending']) {
+      await app.change(event, { indexing_status: `'${status}'` })
+      await reconcileDone(event, new Date().toISOString())
+      expect(await app.status(event)).toBe(status)
+    }
+  })
+
   it('never overwrites a pending that somebody set by hand', async () => {
     const { app, event, inside, prepare, report, tasks } = await leasedEvent(1)
     await app.change(event, { indexing_status: "'pending'" })
