@@ -165,7 +165,10 @@ export async function violations(stage: Stage, world: World, replayed: boolean):
   const { rows: unproven } = await stage.sql.query<{ event: string; user: string }>(
     `select j.event_id as event, j.user_id as user from indexing.face_jobs j
      join indexing.event_runs r using (event_id)
-     where j.state = 'erased' and r.collection = 'ready' and j.history @> '[{"outcome": "indexed"}]'
+     where j.state = 'erased' and r.collection = 'ready'
+       -- A face was there to be erased: none is after a photo that was skipped.
+       and (select h ->> 'outcome' from jsonb_array_elements(j.history) with ordinality as attempts(h, n)
+         where h ->> 'outcome' in ('indexed', 'skipped') order by n desc limit 1) = 'indexed'
        and not exists (select from indexing.receipts p where (p.event_id, p.user_id) = (j.event_id, j.user_id))
        -- Or it went with the whole collection, and the event was put back.
        and not exists (select from indexing.receipts p where p.event_id = j.event_id and p.user_id is null and p.noted_at > (
