@@ -1,5 +1,6 @@
 import { EXIT, EXIT_CODES } from './exit.ts'
 import { REPLAYABLE, reasonOf } from './reasons.ts'
+import { wrap } from './terminal.ts'
 
 // What --help says, command by command.
 
@@ -155,7 +156,8 @@ Does what the worker would do with each photo, on this machine, with the face
 engine of the local system in place of Rekognition: no photo is sent anywhere,
 and nothing is written. Photos are read with your own rights to the bucket. Half
 a second to a second a photo on two cores. The engine is another one than
-Rekognition's, so a face at the limit may be judged otherwise there.
+Rekognition's, so a face at the limit may be judged otherwise there. It goes by
+the settings SEVERAL_FACES and CONVERT_PHOTOS that are deployed.
 
 Exit code 0: everybody who consents will be recognised; 2: somebody will not be,
 or nobody could look.
@@ -163,6 +165,8 @@ or nobody could look.
 --json prints one object. Fields may be added, never changed. Times are ISO 8601.
   at, system, url, event_id, name, starts_at
   consenting, recognised, share   share is 0 to 1, or null where nobody consents
+  several_faces     skip or largest: the setting that it went by
+  convert_photos    true or false: likewise
   not_recognised[]  { user_id, name, photo_key, outcome: skipped or failed,
                     reason, error, to_attendee }, the last in words that can be
                     passed on, or null; name needs ATTENDEE_NAME_COLUMN
@@ -256,6 +260,10 @@ supabase_migrations.schema_migrations, as the Supabase CLI records it. The first
 one that fails ends it, exit code 2; those before it stay. Before anything is
 changed it looks whether the app's tables have the columns and types that are
 read. Several may run at once. The database first, then the functions.
+
+--again brings back functions and triggers that were dropped, replaced or
+disabled by hand, and applies an app-tables.yml that has changed, then with
+--other-names.
 `
 
 export const UNINSTALL_HELP = `
@@ -267,6 +275,9 @@ Before it: npx serverless remove. Afterwards migrate installs anew.
 
 function exitCodes(): string {
   return Object.entries(EXIT)
-    .map(([name, code]) => `  ${String(code).padEnd(5)}${EXIT_CODES[name as keyof typeof EXIT]}`)
+    .map(([name, code]) => {
+      const lines = wrap(EXIT_CODES[name as keyof typeof EXIT], 80, 7)
+      return `  ${String(code).padEnd(5)}${lines.trimStart()}`
+    })
     .join('\n')
 }
