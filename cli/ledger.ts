@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { hostname, userInfo } from 'node:os'
 import type {
+  Answer,
   Arguments,
   AttendeeJob,
   Drift,
@@ -10,12 +12,22 @@ import type {
   Rehearsed,
 } from '../src/core/contract.ts'
 import { type ApiKey, connectDatabase, requireSchemaVersion } from '../src/core/database.ts'
+import type { Attendee } from '../src/core/message.ts'
 
 /** What is to be replayed: of this event, of this attendee, for this reason; nulls: of all. */
 export interface ReplayRequest {
   event: string | null
   attendee: string | null
   why: string | null
+}
+
+/** What a replay has done, or would do. */
+export interface Replayed {
+  /** Jobs queued again. */
+  jobs: number
+  events: string[]
+  /** Events whose row the app holds at this moment: they are left as they are. */
+  held: string[]
 }
 
 const PAGE = 1000
@@ -31,8 +43,8 @@ export interface Pauses {
 export function connectLedger(url: string, apiKey: ApiKey) {
   const database = connectDatabase(url, apiKey)
   /** Notes in the log that operators share what this one has done. */
-  const note = async (action: Omit<Arguments<'note_action'>, 'actor'>): Promise<void> => {
-    await database.note_action({ actor: actorOf(), ...action })
+  const note = async (action: Omit<Arguments<'note_action'>, 'actor' | 'id'>): Promise<void> => {
+    await database.note_action({ actor: actorOf(), id: randomUUID(), ...action })
   }
 
   return {
@@ -108,16 +120,27 @@ export function connectLedger(url: string, apiKey: ApiKey) {
     /** What the last reconciles of an event have found, the latest first. */
     drift: (event: string): Promise<Drift[]> => database.drift({ event }),
 
-    async replay(request: ReplayRequest) {
-      const replayed = await database.replay(request)
+    /** Queues jobs again, page by page: how many, of which events, and which events the app holds and are left as they are. */
+    async replay(request: ReplayRequest): Promise<Replayed> {
+      const events = new Set<string>()
+      const held = new Set<string>()
+      let jobs = 0
+      let after: Attendee | null = null
+      do {
+        const page: Answer<'replay'> = await database.replay({ ...request, after })
+        jobs += page.jobs
+        for (const event of page.events) events.add(event)
+        for (const event of page.held) held.add(event)
+        after = page.last
+      } while (after !== null)
       const { event, attendee, why } = request
-      if (replayed.events.length > 0)
-        await note({ action: 'replay', event, attendee, note: why, touched: replayed.jobs })
-      return replayed
+      if (events.size > 0) await note({ action: 'replay', event, attendee, note: why, touched: jobs })
+      return { jobs, events: [...events], held: [...held] }
     },
 
     /** What a replay would do at this moment. */
-    previewReplay: (request: ReplayRequest) => database.replay({ ...request, dry_run: true }),
+    previewReplay: (request: ReplayRequest): Promise<Replayed> =>
+      database.replay({ ...request, dry_run: true }),
 
     /** Pauses an event, or everything for a null. Returns whether it was not paused before. */
     async pause(event: string | null): Promise<boolean> {

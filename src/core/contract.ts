@@ -531,8 +531,17 @@ export const CONTRACT = {
       attendee: optional(uuid),
       why: optional(text),
       dry_run: optional(boolean),
+      after: optional(json<Attendee>()),
+      page: optional(integer),
     },
-    answer: z.lazy(() => z.object({ jobs: figure, events: strings, held: strings })),
+    answer: z.lazy(() =>
+      z.object({
+        jobs: figure,
+        events: strings,
+        held: strings,
+        last: z.nullable(attendee),
+      }),
+    ),
   },
   progress: { args: { events: optional(uuids) }, answer: progress },
   jobs: {
@@ -564,6 +573,7 @@ export const CONTRACT = {
       attendee: optional(uuid),
       note: optional(text),
       touched: optional(integer),
+      id: optional(uuid),
     },
     answer: flag,
   },

@@ -167,7 +167,8 @@ create table indexing.actions (
   event_id uuid, -- null: everything, or nothing of one event
   user_id  uuid,
   note     text, -- what narrowed it, such as a reason
-  touched  integer -- how many, where they can be counted
+  touched  integer, -- how many, where they can be counted
+  action_id uuid not null unique -- the caller's own, by which a repeated call is known
 );
 create index actions_by_time on indexing.actions (at);
 

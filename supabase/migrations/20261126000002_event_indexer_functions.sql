@@ -363,7 +363,7 @@ begin
 end
 $$;
 
--- ── notes.sql c5541b04468d7d2e
+-- ── notes.sql 24f7e26b8288cc6f
 
 -- What the triggers call: notes of changes, and the nudge.
 
@@ -380,9 +380,18 @@ $$;
 -- each statement) and no SQL functions that it cannot inline (it plans them anew for each call).
 create or replace function indexing.note(source indexing.change_source, events uuid[], users uuid[], erasing boolean) returns void
 language plpgsql set search_path = '' as $$
+declare
+  noted integer;
 begin
   if indexing.can_note() then
-    insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing;
+    -- The sequence of the ids can be behind the rows, as after a logical restore. An id that is taken must not fail the app's write.
+    insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing
+    on conflict do nothing;
+    get diagnostics noted = row_count;
+    if noted < greatest(cardinality(events), cardinality(users)) then
+      raise log 'event-indexer: % changes are not noted, their ids are taken; reconcile has to find them',
+        greatest(cardinality(events), cardinality(users)) - noted;
+    end if;
     perform indexing.nudge(source, events, users);
   end if;
 end
@@ -1361,19 +1370,20 @@ language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(to_jsonb(p) order by p.event_id nulls first), '[]') from indexing.pauses p
 $$;
 
--- ── actions.sql 806fcf9e69a31578
+-- ── actions.sql c251fad2a56d2ec1
 
 -- What operators have done. Their programs note it after it is done; alarms and functions do not read it.
 
--- Notes an action.
+-- Notes an action. Its id is the caller's own, so that a repeated call notes nothing new.
 create or replace function public.indexing_note_action(
   actor text, action text, event uuid default null, attendee uuid default null, note text default null,
-  touched integer default null
+  touched integer default null, id uuid default gen_random_uuid()
 ) returns boolean
 language sql security definer set search_path = '' as $$
-  insert into indexing.actions (actor, action, event_id, user_id, note, touched)
-  values (left(actor, 200), action, event, attendee, left(note, 200), touched)
-  returning true
+  insert into indexing.actions (action_id, actor, action, event_id, user_id, note, touched)
+  values (id, left(actor, 200), action, event, attendee, left(note, 200), touched)
+  on conflict (action_id) do nothing;
+  select true
 $$;
 
 -- The actions about an event and those about everything, or all of them for a null: the latest first, a page at a time.
@@ -2830,17 +2840,21 @@ begin
 end
 $$;
 
--- ── replay.sql 17ab1eee3fbc0ecd
+-- ── replay.sql 180a0c8e77f6f7d3
 
 -- Queues jobs again that have failed, or that were skipped for the given reason, and puts their failed events back in progress.
 --   event     of this event; null: of all
 --   attendee  of this attendee alone; null: of all
 --   why       the reason that the ledger gives, of failed and of skipped jobs; null: every failed job
---   dry_run   whether to say only what would be done
+--   dry_run   whether to say only what would be done, for all pages at once
+--   after     what the call before returned as last; null: from the beginning
+--   page      how many jobs may be queued
 -- An event whose collection could not be made is tried anew as a whole. A completed event stays completed. Returns {"jobs": n,
--- "events": [event_id, …], "held": [event_id, …]}: held are those whose row the app holds locked; they are left as they are.
+-- "events": [event_id, …], "held": [event_id, …], "last": {"event_id", "user_id"}}: held are those whose row the app holds locked;
+-- they are left as they are; last is null when nothing is left.
 create or replace function public.indexing_replay(
-  event uuid default null, attendee uuid default null, why text default null, dry_run boolean default false
+  event uuid default null, attendee uuid default null, why text default null, dry_run boolean default false,
+  after jsonb default null, page integer default 5000
 ) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -2850,22 +2864,21 @@ declare
   users uuid[];
 begin
   perform indexing.lock_ledger();
-  chosen := array(
-    select j.event_id from indexing.face_jobs j
+  select coalesce(array_agg(j.event_id), '{}'), coalesce(array_agg(j.user_id), '{}') into events, users from (
+    select j.event_id, j.user_id from indexing.face_jobs j
     where (event is null or j.event_id = event) and (attendee is null or j.user_id = attendee)
       and (j.state = 'failed' and (why is null or j.reason = why) or j.state = 'skipped' and j.reason = why)
+      and (after is null or (j.event_id, j.user_id) > ((after ->> 'event_id')::uuid, (after ->> 'user_id')::uuid))
+    order by j.event_id, j.user_id limit case when not dry_run then page end for update
+  ) j;
+  chosen := array(
+    select unnest(events)
     union
     select r.event_id from indexing.event_runs r
-    where (event is null or r.event_id = event) and attendee is null
+    where (event is null or r.event_id = event) and attendee is null and after is null
       and r.state = 'failed' and r.reason = 'collection_failed' and (why is null or why = 'collection_failed')
     order by 1
   );
-  select coalesce(array_agg(j.event_id), '{}'), coalesce(array_agg(j.user_id), '{}') into events, users from (
-    select j.event_id, j.user_id from indexing.face_jobs j
-    where j.event_id = any (chosen) and (attendee is null or j.user_id = attendee)
-      and (j.state = 'failed' and (why is null or j.reason = why) or j.state = 'skipped' and j.reason = why)
-    order by j.event_id, j.user_id for update
-  ) j;
   perform from indexing.event_runs r where r.event_id = any (chosen) order by r.event_id for update;
   free := indexing.app_lock_events(chosen);
 
@@ -2880,7 +2893,9 @@ begin
   end if;
   return jsonb_build_object(
     'jobs', (select count(*) from unnest(events) e where e = any (free)), 'events', to_jsonb(free),
-    'held', coalesce((select jsonb_agg(id) from unnest(chosen) id where id <> all (free)), '[]')
+    'held', coalesce((select jsonb_agg(id) from unnest(chosen) id where id <> all (free)), '[]'),
+    'last', case when not dry_run and cardinality(events) = page
+      then jsonb_build_object('event_id', events[page], 'user_id', users[page]) end
   );
 end
 $$;

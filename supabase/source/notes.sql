@@ -13,9 +13,18 @@ $$;
 -- each statement) and no SQL functions that it cannot inline (it plans them anew for each call).
 create or replace function indexing.note(source indexing.change_source, events uuid[], users uuid[], erasing boolean) returns void
 language plpgsql set search_path = '' as $$
+declare
+  noted integer;
 begin
   if indexing.can_note() then
-    insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing;
+    -- The sequence of the ids can be behind the rows, as after a logical restore. An id that is taken must not fail the app's write.
+    insert into indexing.changes (source, event_id, user_id, erases) select note.source, unnest(events), unnest(users), erasing
+    on conflict do nothing;
+    get diagnostics noted = row_count;
+    if noted < greatest(cardinality(events), cardinality(users)) then
+      raise log 'event-indexer: % changes are not noted, their ids are taken; reconcile has to find them',
+        greatest(cardinality(events), cardinality(users)) - noted;
+    end if;
     perform indexing.nudge(source, events, users);
   end if;
 end

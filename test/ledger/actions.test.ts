@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { expect, it } from 'vitest'
 import { one, openLedger } from '../support/ledger.ts'
 
@@ -46,4 +47,20 @@ it('what operators did is listed for its event and for everything, the latest fi
   await owner.query(`update indexing.actions set at = now() - interval '31 days' where action = 'replay'`)
   await prune({ keepDays: 30 })
   expect(await actions(null)).toEqual(['resume', 'pause'])
+})
+
+it('an action that is noted again, since the answer was lost, is in the log once', async () => {
+  const { owner } = await openLedger()
+  const id = randomUUID()
+  for (const _ of [1, 2])
+    expect(
+      await one(owner, 'select public.indexing_note_action($1, $2, touched => 3, id => $3)', [
+        'ada',
+        'replay',
+        id,
+      ]),
+    ).toBe(true)
+  expect(await one(owner, 'select public.indexing_actions()')).toMatchObject([
+    { action: 'replay', touched: 3 },
+  ])
 })

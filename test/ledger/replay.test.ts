@@ -21,13 +21,13 @@ describe('a replay', () => {
   it('queues what has failed, and the event ends anew', async () => {
     const { app, event, inside, replay, sendAll, work } = await failedEvent()
     expect(await app.status(event)).toBe('failed')
-    expect(await replay()).toEqual({ jobs: 2, events: [event], held: [] })
+    expect(await replay()).toEqual({ jobs: 2, events: [event], held: [], last: null })
     expect(await app.status(event)).toBe('in_progress')
     expect(await inside.states(event)).toEqual({ indexed: 1, skipped: 1, queued: 2 })
     await work(await sendAll())
     expect(await inside.states(event)).toEqual({ indexed: 3, skipped: 1 })
     expect(await app.status(event)).toBe('completed')
-    expect(await replay()).toEqual({ jobs: 0, events: [], held: [] })
+    expect(await replay()).toEqual({ jobs: 0, events: [], held: [], last: null })
   })
 
   it('can be of one attendee, or of one reason, also of the skipped', async () => {
@@ -39,7 +39,28 @@ describe('a replay', () => {
     expect(await inside.job(event, denied)).toMatchObject({ state: 'queued' })
     expect(await replay({ event, why: 'no_face' })).toMatchObject({ jobs: 1 })
     expect(await inside.job(event, noFace)).toMatchObject({ state: 'queued' })
-    expect(await replay({ why: 'no_such_reason' })).toEqual({ jobs: 0, events: [], held: [] })
+    expect(await replay({ why: 'no_such_reason' })).toEqual({ jobs: 0, events: [], held: [], last: null })
+  })
+
+  it('goes page by page, each job once, though those of earlier pages have failed again', async () => {
+    const { app, event, fail, inside, messages, owner, replay } = await sentEvent(5)
+    await fail(messages)
+    const paged = { event, page: 2 }
+    const first = await replay(paged)
+    expect(first).toMatchObject({ jobs: 2, events: [event], last: { event_id: event } })
+    await owner.query(
+      `update indexing.face_jobs set state = 'failed', ended_at = now() where state = 'queued'`,
+    )
+    const second = await replay({ ...paged, after: first.last })
+    expect(second).toMatchObject({ jobs: 2, last: { event_id: event } })
+    expect(await replay({ ...paged, after: second.last })).toEqual({
+      jobs: 1,
+      events: [event],
+      held: [],
+      last: null,
+    })
+    expect(await inside.states(event)).toEqual({ failed: 2, queued: 3 })
+    expect(await app.status(event)).toBe('in_progress')
   })
 
   it('of what was refused has the photo looked at as if for the first time', async () => {
@@ -65,7 +86,7 @@ describe('a replay', () => {
     const session = await appSession()
     await session.query('begin')
     await session.query("update public.events set name = 'A talk'")
-    expect(await replay()).toEqual({ jobs: 0, events: [], held: [event] })
+    expect(await replay()).toEqual({ jobs: 0, events: [], held: [event], last: null })
     await session.query('commit')
     expect(await app.status(event)).toBe('failed')
     expect(await inside.states(event)).toEqual({ indexed: 1, skipped: 1, failed: 2 })
@@ -89,7 +110,7 @@ describe('a replay', () => {
     await claim()
     for (let attempt = 0; attempt < 10; attempt++)
       await collectionsDone([{ event_id: event, result: 'failed', error: 'AccessDeniedException' }])
-    expect(await replay({ event })).toEqual({ jobs: 0, events: [event], held: [] })
+    expect(await replay({ event })).toEqual({ jobs: 0, events: [event], held: [], last: null })
     expect((await collectionsDue()).create).toEqual([event])
     await collectionsDone([{ event_id: event, result: 'created' }])
     while ((await fanOut()).more) {}

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { describe, expect, inject, it, onTestFinished } from 'vitest'
+import type { Answer } from '../../src/core/contract.ts'
+import type { Attendee } from '../../src/core/message.ts'
 import { functionsOn, one, openLedger, resultOf } from '../support/ledger.ts'
 
 describe('an event of 100,000 attendees', () => {
-  it('is written, handed out and closed within the timeout of the API', async () => {
-    const { app, claim, collectionsDone, fanOut, inside, owner, processSome, takeSendBatch } =
+  it('is written, handed out, replayed and closed within the timeout of the API', async () => {
+    const { app, claim, collectionsDone, fanOut, inside, owner, processSome, replay, takeSendBatch } =
       await openLedger({
         ofItsOwn: true,
       })
@@ -27,6 +29,17 @@ describe('an event of 100,000 attendees', () => {
     expect(written).toBe(100_000)
     expect(await one(owner, 'select count(distinct user_id)::int from indexing.face_jobs')).toBe(100_000)
     expect((await takeSendBatch({ page: 1000 })).jobs).toHaveLength(1000)
+
+    await owner.query(
+      `update indexing.face_jobs set state = 'failed', ended_at = now(), reason = 'worker_died', send_batch = null, sent_at = null`,
+    )
+    let replayed = 0
+    for (let last: Attendee | null = null, first = true; first || last; first = false) {
+      const page: Answer<'replay'> = await replay({ event, after: last })
+      replayed += page.jobs
+      last = page.last
+    }
+    expect(replayed).toBe(100_000)
 
     await app.deleteEvent(event)
     while ((await processSome(true)).more) {}

@@ -300,6 +300,24 @@ describe('the app and its own transactions', () => {
     expect(await inside.states(event)).toEqual({ queued: 2 })
   })
 
+  it('does not fail when the sequence of our ids is behind its rows, as after a logical restore', async () => {
+    const { app, event, inside, owner, users } = await sentEvent(3)
+    await forget(owner)
+    await app.consent(event, users, false)
+    const next = await one<number>(owner, `select max(id)::int + 1 from indexing.changes`)
+    await owner.query(`alter table indexing.changes alter column id restart with ${next - 3}`)
+    await app.leave(event, users) // took back already: nothing to note
+    await app.consent(event, users.slice(0, 2), false)
+    expect(await inside.changes()).toBe(3)
+    await app.consent(event, users, true)
+    await owner.query(`alter table indexing.changes alter column id restart with ${next - 3}`)
+    await app.consent(event, users, false)
+    expect(await inside.changes()).toBe(6)
+    await app.consent(event, users.slice(0, 1), true)
+    await app.consent(event, users.slice(0, 1), false)
+    expect(await inside.changes()).toBe(8)
+  })
+
   it('that is rolled back leaves no trace', async () => {
     const { appSession, event, inside, owner, users } = await sentEvent(1)
     await configureNudge(owner)

@@ -200,8 +200,7 @@ export function functionsOn(connection: Connection) {
       }),
     reconcileDone: (event: string, asOf: string, differences?: Arguments<'reconcile_done'>['differences']) =>
       call<boolean>('reconcile_done', { event, as_of: asOf, differences }),
-    replay: (of: { event?: string; attendee?: string; why?: string } = {}) =>
-      call<{ jobs: number; events: string[]; held: string[] }>('replay', of),
+    replay: (of: Arguments<'replay'> = {}) => call<Answer<'replay'>>('replay', of),
     forecast: () => call<Forecast>('forecast'),
     health: (windowMinutes = 20) => call<Health>('health', { window_minutes: windowMinutes }),
     beginNudgedRun: (runSeconds = 60) => call<boolean>('begin_nudged_run', { run_seconds: runSeconds }),
